@@ -1,0 +1,1 @@
+"""What turns energies into alarms: cell statistics, tail probabilities, thresholds, parity."""

@@ -1,0 +1,1 @@
+"""The runtime: capture, vision, scoring, events, publishing and the `vigil` command."""

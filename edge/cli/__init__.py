@@ -1,0 +1,1 @@
+"""The `vigil` command line: parse, call, print; no logic."""

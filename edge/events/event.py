@@ -1,0 +1,226 @@
+"""The event: one value per message, and its JSON (`event.schema.json` beside this file).
+
+An event has one `id` from its start to its end; `rev` rises by one with each message of it. The
+outbox adds `stream_id` and `seq`, which number all messages of a device.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edge.clock import ClockState, rfc3339
+from edge.frames import Phase
+
+EVENT_SCHEMA = 1
+SCHEMA_PATH = Path(__file__).with_name("event.schema.json")
+
+EndReason = Literal[
+    "normal", "source_ended", "stopped", "camera_lost", "daemon_restart", "max_duration"
+]
+Payload = dict[str, Any]
+"""A JSON object as Python values."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the score map as a box in 0..1 of the picture, origin top left, and its score."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    score: float
+
+
+@dataclass(frozen=True)
+class StoredPicture:
+    """A picture file that an event speaks of; `details` says more about its content."""
+
+    name: str
+    sha256: str
+    size: int
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    def payload(self) -> Payload:
+        """As JSON; `path` is where the page serves it, the file has the path's last part."""
+        return {
+            "path": f"/media/{self.name}",
+            "sha256": self.sha256,
+            "bytes": self.size,
+            **self.details,
+        }
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which model raised the event: software release, bundle (name, digest), precision."""
+
+    release: str
+    name: str
+    bundle: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The false-alarm budget in force, in alarm events per camera and week."""
+
+    per_week: float
+    proven_per_week: float
+    provisional: bool
+
+
+@dataclass(frozen=True)
+class Event:
+    """One message about one anomaly event. Scores are in `unit`; `*_s` are seconds.
+
+    Attributes:
+        id: UUIDv7, the same from start to end.
+        phase: "start", "update" or "end".
+        rev: 1 at the start, +1 with each message.
+        device: Name of the device.
+        camera: Name of the camera.
+        started_at: Wall clock of the first frame above the threshold, UTC.
+        at: Wall clock of the newest frame that this message depends on.
+        ended_at: Wall clock at which the event fell quiet; only at the end.
+        duration_s: From the first frame above the threshold, on the source's clock.
+        frame: Number of the newest frame.
+        position_s: Source time of that frame, seconds since its first frame.
+        started_position_s: Source time of the first frame above the threshold.
+        peak_position_s: Source time of the largest score.
+        reason: Why it ended; only at the end.
+        clock: Whether the wall clock is known to be right.
+        unit: "surprise" (-log10 of a tail probability), "z" or "paper".
+        score: Score of the newest frame.
+        peak_score: Largest score so far.
+        threshold: Scores strictly above it alarm.
+        budget: What the threshold promises.
+        why: The stream that drove the peak, in words.
+        streams: Each stream's surprise where the map peaks.
+        cells: Highest cells at the peak, at most 16, highest first.
+        model: Which model says so.
+        snapshot: Picture of the peak frame, or None if there is none (yet).
+        heatmap: The score map of that frame as a picture, or None.
+        previous_id: The event that this one continues.
+    """
+
+    id: str
+    phase: Phase
+    rev: int
+    device: str
+    camera: str
+    started_at: datetime.datetime
+    at: datetime.datetime
+    ended_at: datetime.datetime | None
+    duration_s: float
+    frame: int
+    position_s: float
+    started_position_s: float
+    peak_position_s: float
+    reason: EndReason | None
+    clock: ClockState
+    unit: str
+    score: float
+    peak_score: float
+    threshold: float
+    budget: Budget
+    why: str
+    streams: Mapping[str, float]
+    cells: tuple[Cell, ...]
+    model: ModelInfo
+    snapshot: StoredPicture | None = None
+    heatmap: StoredPicture | None = None
+    previous_id: str | None = None
+
+    def payload(self) -> Payload:
+        """The JSON object of `event.schema.json`, without `stream_id` and `seq`."""
+        return {
+            "schema_version": EVENT_SCHEMA,
+            "id": self.id,
+            "phase": self.phase,
+            "rev": self.rev,
+            "kind": "anomaly",
+            "severity": "alarm",
+            "device": self.device,
+            "camera": self.camera,
+            **self._times(),
+            **self._scores(),
+            "why": self.why,
+            "zones": [],
+            "snapshot": None if self.snapshot is None else self.snapshot.payload(),
+            "heatmap": None if self.heatmap is None else self.heatmap.payload(),
+            "clip": None,
+            "model": {
+                "release": self.model.release,
+                "name": self.model.name,
+                "bundle": self.model.bundle,
+                "precision": self.model.precision,
+            },
+            "previous_id": self.previous_id,
+        }
+
+    def _times(self) -> Payload:
+        return {
+            "started_at": rfc3339(self.started_at),
+            "at": rfc3339(self.at),
+            "ended_at": None if self.ended_at is None else rfc3339(self.ended_at),
+            "duration_s": round(self.duration_s, 3),
+            "frame": self.frame,
+            "position_s": round(self.position_s, 3),
+            "started_position_s": round(self.started_position_s, 3),
+            "peak_position_s": round(self.peak_position_s, 3),
+            "reason": self.reason,
+            "clock": self.clock,
+        }
+
+    def _scores(self) -> Payload:
+        return {
+            "unit": self.unit,
+            "score": round(self.score, 4),
+            "peak_score": round(self.peak_score, 4),
+            "threshold": round(self.threshold, 4),
+            "margin": round(self.score - self.threshold, 4),
+            "budget_per_week": round(self.budget.per_week, 4),
+            "proven_per_week": round(self.budget.proven_per_week, 4),
+            "provisional": self.budget.provisional,
+            "streams": {name: round(value, 4) for name, value in self.streams.items()},
+            "cells": [
+                {
+                    "x": round(cell.x, 5),
+                    "y": round(cell.y, 5),
+                    "w": round(cell.w, 5),
+                    "h": round(cell.h, 5),
+                    "score": round(cell.score, 4),
+                }
+                for cell in self.cells
+            ],
+        }
+
+
+def end_after_restart(
+    open_payload: Payload, *, now: datetime.datetime, clock: ClockState
+) -> Payload:
+    """The end of an event that was open when the daemon died, from its last message.
+
+    Times of the event itself are kept as they were last known: nobody saw it end.
+    """
+    ended = {key: value for key, value in open_payload.items() if key not in {"stream_id", "seq"}}
+    ended.update(
+        phase="end",
+        rev=int(open_payload["rev"]) + 1,
+        reason="daemon_restart",
+        ended_at=rfc3339(now),
+        clock=clock,
+    )
+    return ended
+
+
+def load_schema() -> Payload:
+    """The JSON Schema of the messages on the event topic."""
+    schema: Payload = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    return schema

@@ -1,0 +1,219 @@
+"""Frame scores of one camera to event messages: start, update, end.
+
+When an event opens and closes is decided by `calibration.alarm_rule` alone, the machine that the
+threshold was calibrated with. This module adds what people and programs need to know about it:
+identity, wall-clock times, the picture of the peak, and updates while it lasts. Rules:
+
+1. `start` once, when the machine opens; the picture is the highest frame so far.
+2. `update` when the peak rose by at least `UPDATE_RISE` since the last message, and that lies at
+   least `UPDATE_EVERY_S` back.
+3. `end` once, when the machine closes for good or the source ends.
+
+It opens no file and sends nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from calibration.alarm_rule import AlarmEvent, AlarmMachine, Transition
+from edge.clock import Clock
+from edge.events.event import Budget, EndReason, Event, ModelInfo
+from edge.events.explain import streams_at_peak, top_cells, why
+from edge.events.identifiers import uuid7
+from edge.frames import Frame, Phase, ScoreMap
+from engines.model_spec import AlarmSpec
+
+UPDATE_EVERY_S = 5.0
+UPDATE_RISE = 1.0  # one unit: ten times rarer (surprise), one robust deviation (z)
+
+_HOURS_PER_WEEK = 168.0
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What stands behind the scores: alarm rule, unit, weights of the streams, model."""
+
+    alarm: AlarmSpec
+    unit: str
+    weights: Mapping[str, float]
+    model: ModelInfo
+
+    @property
+    def budget(self) -> Budget:
+        """The false-alarm budget per week, and whether the footage proves it."""
+        alarm = self.alarm
+        return Budget(
+            per_week=alarm.budget_per_hour * _HOURS_PER_WEEK,
+            proven_per_week=alarm.proven_per_hour * _HOURS_PER_WEEK,
+            provisional=alarm.extrapolated or alarm.proven_per_hour > alarm.budget_per_hour,
+        )
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A frame and its scores, kept for the picture."""
+
+    frame: Frame
+    scored: ScoreMap
+
+
+@dataclass(frozen=True)
+class Report:
+    """A message to be sent, and the peak to be pictured with it (None: picture unchanged)."""
+
+    event: Event
+    peak: Peak | None
+
+
+@dataclass
+class _Running:
+    """The open event: identity, what was said last, and its peak."""
+
+    id: str
+    peak: Peak
+    rev: int = 0
+    said_s: float = 0.0
+    said_peak: float = 0.0
+    pictured: Peak | None = None
+
+
+class EventTracker:
+    """One camera's events.
+
+    Args:
+        device: Name of the device.
+        camera: Name of the camera.
+        detector: What stands behind the scores.
+        clock: For the wall clock of recordings and for identifiers.
+    """
+
+    def __init__(self, *, device: str, camera: str, detector: Detector, clock: Clock) -> None:
+        self._device = device
+        self._camera = camera
+        self._detector = detector
+        self._clock = clock
+        self._machine = AlarmMachine.of(detector.alarm)
+        self._candidate: Peak | None = None
+        self._running: _Running | None = None
+        self._newest: Peak | None = None
+        self._origin: datetime.datetime | None = None
+
+    @property
+    def open_id(self) -> str | None:
+        """The running event's id."""
+        return None if self._running is None else self._running.id
+
+    def update(self, frame: Frame, scored: ScoreMap) -> list[Report]:
+        """Take the next frame and its scores; the messages that follow from it.
+
+        Raises:
+            DataError: The score is not a number, or time runs backwards.
+        """
+        if self._origin is None:
+            self._origin = self._clock.utc() - datetime.timedelta(seconds=frame.time_s)
+        newest = self._newest = Peak(frame, scored)
+        above = scored.score > self._detector.alarm.threshold
+        self._candidate = _higher(self._candidate, newest) if above else None
+        transition = self._machine.update(frame.time_s, scored.score)
+        if transition is not None and transition.kind == "closed":
+            return [self._end(transition, "normal")]
+        event = self._machine.event
+        if event is None or self._machine.state != "active" or self._candidate is None:
+            return []
+        # Only here is the run of frames above part of the event; a run that stays too short to
+        # continue a quiet event is forgotten, by the machine and by us.
+        return self._active(event, self._candidate, newest)
+
+    def finish(self, reason: EndReason) -> list[Report]:
+        """End the running event, if any, and start afresh: the source ended or was lost."""
+        newest = self._newest
+        transition = None if newest is None else self._machine.finish(newest.frame.time_s)
+        reports = [] if transition is None else [self._end(transition, reason)]
+        self._candidate = self._newest = self._origin = None
+        return reports
+
+    def _active(self, event: AlarmEvent, candidate: Peak, newest: Peak) -> list[Report]:
+        self._candidate = None
+        now_s = newest.frame.time_s
+        if self._running is None:
+            self._running = _Running(id=str(uuid7(self._clock.utc())), peak=candidate)
+            return [self._say("start", event, None)]
+        running = self._running
+        running.peak = _higher(running.peak, candidate)
+        due = now_s - running.said_s >= UPDATE_EVERY_S
+        if due and event.peak_score - running.said_peak >= UPDATE_RISE:
+            return [self._say("update", event, None)]
+        return []
+
+    def _end(self, transition: Transition, reason: EndReason) -> Report:
+        report = self._say("end", transition.event, reason)
+        self._running = None
+        return report
+
+    def _say(self, phase: Phase, event: AlarmEvent, reason: EndReason | None) -> Report:
+        running, newest = self._running, self._newest
+        assert running is not None
+        assert newest is not None
+        running.rev += 1
+        running.said_s = newest.frame.time_s
+        running.said_peak = event.peak_score
+        fresh = running.peak is not running.pictured
+        running.pictured = running.peak
+        message = self._message(running, newest, event, reason, phase)
+        return Report(event=message, peak=running.peak if fresh else None)
+
+    def _message(
+        self,
+        running: _Running,
+        newest: Peak,
+        event: AlarmEvent,
+        reason: EndReason | None,
+        phase: Phase,
+    ) -> Event:
+        detector = self._detector
+        streams = streams_at_peak(running.peak.scored)
+        return Event(
+            id=running.id,
+            phase=phase,
+            rev=running.rev,
+            device=self._device,
+            camera=self._camera,
+            started_at=self._wall(event.first_s),
+            at=self._wall(newest.frame.time_s),
+            ended_at=self._wall(event.closed_s) if phase == "end" else None,
+            duration_s=event.closed_s - event.first_s,
+            frame=newest.frame.index,
+            position_s=newest.frame.time_s,
+            started_position_s=event.first_s,
+            peak_position_s=event.peak_s,
+            reason=reason,
+            clock=self._clock.state(),
+            unit=detector.unit,
+            score=newest.scored.score,
+            peak_score=event.peak_score,
+            threshold=detector.alarm.threshold,
+            budget=detector.budget,
+            why=why(streams, detector.weights),
+            streams=streams,
+            cells=top_cells(running.peak.scored, detector.alarm.threshold),
+            model=detector.model,
+        )
+
+    def _wall(self, time_s: float) -> datetime.datetime:
+        """Wall clock of a source time: from the newest frame's capture, else from the start."""
+        newest = self._newest
+        if newest is not None and newest.frame.captured_at is not None:
+            age = newest.frame.time_s - time_s
+            return newest.frame.captured_at - datetime.timedelta(seconds=age)
+        assert self._origin is not None
+        return self._origin + datetime.timedelta(seconds=time_s)
+
+
+def _higher(first: Peak | None, second: Peak) -> Peak:
+    """The peak with the larger frame score, the earlier one in a tie."""
+    if first is None or second.scored.score > first.scored.score:
+        return second
+    return first

@@ -1,0 +1,257 @@
+"""Frame in, score map out: the only place that knows the order of the steps.
+
+Training, evaluation, calibration, benchmarks and the daemon all run this code; what is evaluated is
+what is flashed. A `View` is one camera's (or clip's) memory; the networks are shared, and one step
+over several views encodes all their cells in one batch per stream.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from calibration.stream_statistics import StreamStatistics
+from edge.frames import EnergyMap, Frame, ScoreMap
+from edge.inputs import Cells, StreamInput, open_input
+from edge.scoring.fusion import fuse, pool
+from edge.scoring.heads import Head, open_head
+from edge.scoring.smooth import Smoother
+from edge.scoring.standardise import standardise
+from edge.vision.observe import Observer
+from engines.backends.backend import Backend
+from engines.backends.choose import AUTO, open_backend
+from engines.bundle import Bundle
+from engines.errors import DataError
+from engines.model_spec import FrameSpec, GateSpec, SmoothingSpec, StreamSpec
+
+
+class View:
+    """What is remembered about one camera or clip. Make one per clip, or `reset` at a cut."""
+
+    def __init__(
+        self,
+        *,
+        frame: FrameSpec,
+        gate: GateSpec,
+        streams: Sequence[StreamSpec],
+        smoothing: SmoothingSpec,
+    ) -> None:
+        self.observer = Observer(frame, gate)
+        self.inputs: dict[str, StreamInput] = {
+            stream.name: open_input(stream.input, frame=frame, gate=gate) for stream in streams
+        }
+        self.smoother = Smoother(smoothing)
+
+    def reset(self) -> None:
+        """Forget the past: cut, reconnect, new geometry."""
+        self.observer.reset()
+        for stream_input in self.inputs.values():
+            stream_input.reset()
+        self.smoother.reset()
+
+
+@dataclass(frozen=True)
+class StreamRunner:
+    """One stream ready to run: description, network (None: features are the cells), head."""
+
+    spec: StreamSpec
+    backend: Backend | None
+    head: Head
+
+
+class EnergyPipeline:
+    """Frames to energies per stream: everything before statistics are needed.
+
+    Args:
+        frame: Working size.
+        gate: Motion gate.
+        runners: The streams.
+        smoothing: Of the frame score; kept by the views.
+    """
+
+    def __init__(
+        self,
+        *,
+        frame: FrameSpec,
+        gate: GateSpec,
+        runners: Sequence[StreamRunner],
+        smoothing: SmoothingSpec | None = None,
+    ) -> None:
+        self._frame = frame
+        self._gate = gate
+        self._runners = tuple(runners)
+        self._smoothing = smoothing or SmoothingSpec()
+        self.stage_ms: dict[str, float] = defaultdict(float)
+        """Milliseconds spent per stage since the start, summed over frames."""
+
+    def new_view(self) -> View:
+        """Memory for one more camera or clip."""
+        return View(
+            frame=self._frame,
+            gate=self._gate,
+            streams=[runner.spec for runner in self._runners],
+            smoothing=self._smoothing,
+        )
+
+    def grid_shape(self, stream: str) -> tuple[int, int]:
+        """(rows, columns) of a stream's grid."""
+        return self.new_view().inputs[stream].shape
+
+    def energies(self, work: Sequence[tuple[View, Frame]]) -> list[dict[str, EnergyMap]]:
+        """Energies of one new frame of each of some views, by stream name, in `work`'s order."""
+        observations = []
+        for view, frame in work:
+            with self._stage("observe"):
+                observations.append(view.observer.observe(frame))
+        results: list[dict[str, EnergyMap]] = [{} for _ in work]
+        for runner in self._runners:
+            name = runner.spec.name
+            cells = []
+            for (view, _), observation in zip(work, observations, strict=True):
+                with self._stage(f"{name}.input"):
+                    cells.append(view.inputs[name].observe(observation))
+            for result, energy in zip(results, self._run(runner, cells), strict=True):
+                result[name] = energy
+        return results
+
+    def close(self) -> None:
+        """Free the networks."""
+        for runner in self._runners:
+            if runner.backend is not None:
+                runner.backend.close()
+
+    def _run(self, runner: StreamRunner, cells: Sequence[Cells]) -> Iterator[EnergyMap]:
+        name = runner.spec.name
+        counts = [len(one) for one in cells]
+        values = np.zeros(0)
+        if sum(counts):
+            with self._stage(f"{name}.gather"):
+                batch = np.concatenate([one.gather() for one in cells if len(one)])
+            with self._stage(f"{name}.encode"):
+                features = batch if runner.backend is None else runner.backend.infer(batch)
+            with self._stage(f"{name}.head"):
+                values = runner.head.energy(features)
+        for one, part in zip(cells, np.split(values, np.cumsum(counts)[:-1]), strict=True):
+            energy = np.zeros(one.shape)
+            active = np.zeros(one.shape, np.bool_)
+            energy[one.rows, one.columns] = part
+            active[one.rows, one.columns] = True
+            yield EnergyMap(energy=energy, active=active, warm_up=one.warm_up)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.stage_ms[name] += (time.perf_counter() - start) * 1e3
+
+
+class Pipeline(EnergyPipeline):
+    """A bundle at work: frames to score maps. Usable as a context manager.
+
+    Args:
+        bundle: A verified bundle.
+        backend: Name of a backend, or ``auto``.
+        threads: Threads of the networks; 0 lets the backend choose.
+
+    Raises:
+        DataError: The bundle's parts do not fit together.
+        UsageError: No such backend.
+    """
+
+    def __init__(self, bundle: Bundle, *, backend: str = AUTO, threads: int = 0) -> None:
+        self.bundle = bundle
+        self._model = bundle.model
+        runners = [_open_runner(bundle, s, backend, threads) for s in bundle.model.streams]
+        self.backends = {
+            runner.spec.name: f"{runner.backend.name}/{runner.backend.precision}"
+            for runner in runners
+            if runner.backend is not None
+        }
+        """Backend and precision of each stream's network, for logs, events and reports."""
+        super().__init__(
+            frame=bundle.model.frame,
+            gate=bundle.model.gate,
+            runners=runners,
+            smoothing=bundle.model.fusion.smoothing,
+        )
+        self._statistics = {
+            stream.name: StreamStatistics.from_arrays(bundle.arrays(stream.statistics))
+            for stream in bundle.model.streams
+        }
+        view = self.new_view()
+        for name, statistics in self._statistics.items():
+            if statistics.cells.median.shape != view.inputs[name].shape:
+                raise DataError(
+                    f"statistics of stream {name} are for {statistics.cells.median.shape} cells, "
+                    f"its input has {view.inputs[name].shape}",
+                    where=str(bundle.root),
+                    mend="export the bundle again",
+                )
+
+    def __enter__(self) -> Pipeline:
+        """Nothing to acquire: loading happened in the constructor."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Free the networks."""
+        self.close()
+
+    @property
+    def map_shape(self) -> tuple[int, int]:
+        """(rows, columns) of the fused map."""
+        return self._model.map.rows, self._model.map.columns
+
+    def score(self, view: View, frame: Frame) -> ScoreMap:
+        """Score the next frame of one view."""
+        return self.step([(view, frame)])[0]
+
+    def step(self, work: Sequence[tuple[View, Frame]]) -> list[ScoreMap]:
+        """Score one new frame of each of some views; all cells of a stream go in one batch."""
+        energies = self.energies(work)
+        with self._stage("score"):
+            return [
+                self._score_one(view, frame, maps)
+                for (view, frame), maps in zip(work, energies, strict=True)
+            ]
+
+    def _score_one(self, view: View, frame: Frame, maps: dict[str, EnergyMap]) -> ScoreMap:
+        scores = {name: standardise(maps[name], self._statistics[name]) for name in maps}
+        fused = fuse(
+            scores,
+            self._model.streams,
+            self._statistics,
+            mode=self._model.fusion.mode,
+            shape=self.map_shape,
+        )
+        pooled, raw_score = pool(fused, self._model.fusion)
+        return ScoreMap(
+            frame_index=frame.index,
+            time_s=frame.time_s,
+            map=pooled,
+            score=view.smoother.update(frame.time_s, raw_score),
+            raw_score=raw_score,
+            streams=scores,
+            warm_up=any(energy.warm_up for energy in maps.values()),
+        )
+
+
+def _open_runner(bundle: Bundle, stream: StreamSpec, backend: str, threads: int) -> StreamRunner:
+    arrays = bundle.arrays(stream.head.file) if stream.head.file is not None else {}
+    return StreamRunner(
+        spec=stream,
+        backend=None
+        if stream.network is None
+        else open_backend(bundle, stream.network, name=backend, threads=threads),
+        head=open_head(stream.head, arrays),
+    )

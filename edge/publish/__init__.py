@@ -1,0 +1,1 @@
+"""Getting events to the broker, and never losing one."""

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: flow, dynamic flow, gate, patches. No state but ring buffers."""

@@ -1,0 +1,83 @@
+"""From a camera frame to what all streams share: working-size pictures, flow, moved pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.frames import Frame
+from edge.vision.flow import DenseFlow, FlowImage, GreyImage
+from edge.vision.gate import moved_pixels
+from engines.model_spec import FrameSpec, GateSpec
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One frame at working size, and what changed since the frame before.
+
+    Attributes:
+        index: Frame index of the source.
+        time_s: Presentation time in seconds.
+        dt_s: Seconds since the frame before; 0 on the first frame.
+        bgr: uint8, height x width x 3.
+        gray: uint8, height x width.
+        flow: float32, height x width x 2, px per frame from the frame before; None on the first.
+        moved: bool, height x width: grey value changed by more than the gate's threshold.
+    """
+
+    index: int
+    time_s: float
+    dt_s: float
+    bgr: NDArray[np.uint8]
+    gray: GreyImage
+    flow: FlowImage | None
+    moved: NDArray[np.bool_]
+
+
+def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Resize a uint8 picture: area interpolation if any side shrinks, else linear."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = image.shape[0] > height or image.shape[1] > width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
+
+
+class Observer:
+    """Keeps the frame before; computes flow and moved pixels. One per camera or clip."""
+
+    def __init__(self, frame: FrameSpec, gate: GateSpec) -> None:
+        self._size = (frame.width, frame.height)
+        self._threshold = gate.threshold
+        self._flow = DenseFlow()
+        self._previous: GreyImage | None = None
+        self._previous_s = 0.0
+
+    def reset(self) -> None:
+        """Forget the frame before (cut, reconnect, new clip)."""
+        self._previous = None
+
+    def observe(self, frame: Frame) -> Observation:
+        """Take the next frame of this camera."""
+        bgr = resize(frame.bgr, *self._size)
+        gray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+        if self._previous is None:
+            flow, moved, dt_s = None, np.zeros(gray.shape, np.bool_), 0.0
+        else:
+            flow = self._flow.calc(self._previous, gray)
+            moved = moved_pixels(self._previous, gray, self._threshold)
+            dt_s = frame.time_s - self._previous_s
+        self._previous = gray
+        self._previous_s = frame.time_s
+        return Observation(
+            index=frame.index,
+            time_s=frame.time_s,
+            dt_s=dt_s,
+            bgr=bgr,
+            gray=gray,
+            flow=flow,
+            moved=moved,
+        )

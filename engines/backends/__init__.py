@@ -1,0 +1,1 @@
+"""Backends that run a network file: one Protocol, one module per library."""

@@ -1,0 +1,91 @@
+"""ONNX Runtime on the CPU: the backend that is always there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from engines.errors import DataError
+
+
+class OnnxRuntimeCpu:
+    """Runs an ONNX file in FP32 with ONNX Runtime's CPU provider.
+
+    Args:
+        input_name: Name of the network's input.
+        output_name: Name of the output that is wanted.
+        threads: Threads inside one operator; 0 lets the library choose.
+    """
+
+    name = "onnxruntime-cpu"
+    precision = "fp32"
+
+    def __init__(self, *, input_name: str, output_name: str, threads: int = 0) -> None:
+        self._input_name = input_name
+        self._output_name = output_name
+        self._threads = threads
+        self._session: Any = None
+        self._shape: list[int | str] = []
+        self._file = Path()
+
+    def load(self, file: Path) -> None:
+        """Read the network.
+
+        Raises:
+            DataError: Not an ONNX file that the runtime accepts, or without the named tensors.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Spinning threads would take the second core from the decoder between two frames.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(
+                str(file), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the library raises many private types, all meaning "bad file"
+            raise DataError(
+                f"ONNX Runtime cannot load {file.name}: {_first_line(error)}",
+                where=str(file),
+                mend="copy or export the bundle again",
+            ) from error
+        inputs = {item.name: item.shape for item in self._session.get_inputs()}
+        outputs = [item.name for item in self._session.get_outputs()]
+        if self._input_name not in inputs or self._output_name not in outputs:
+            raise DataError(
+                f"{file.name} has inputs {list(inputs)} and outputs {outputs}, "
+                f"model.json wants {self._input_name} and {self._output_name}",
+                where=str(file),
+            )
+        self._shape = inputs[self._input_name]
+        self._file = file
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network: float32 N x C x H x W in, float32 N x J out; N may be 0.
+
+        Raises:
+            DataError: The batch does not have the network's input shape.
+        """
+        expected = self._shape[1:]
+        if any(
+            isinstance(e, int) and e != s for e, s in zip(expected, batch.shape[1:], strict=False)
+        ):
+            raise DataError(
+                f"the network wants N x {expected}, the batch is {list(batch.shape)}",
+                where=str(self._file),
+            )
+        result = self._session.run([self._output_name], {self._input_name: batch})[0]
+        return np.asarray(result, dtype=np.float32)
+
+    def close(self) -> None:
+        """Free the network."""
+        self._session = None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300]

@@ -1,0 +1,57 @@
+"""`vigil bench` measures what it says; no test here asserts a speed."""
+
+import json
+import math
+from pathlib import Path
+
+import cv2
+import pytest
+from click.testing import CliRunner
+from support.bundles import tiny_bundle
+from support.clips import MemoryClip
+
+from edge.bench import bench
+from edge.cli.bench import bench_command
+from engines.bundle import Bundle
+from engines.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    workspace = tmp_path_factory.mktemp("bench")
+    return tiny_bundle(workspace / "bundle", workspace=workspace)
+
+
+def folder(root: Path, length: int) -> Path:
+    root.mkdir()
+    for frame in MemoryClip(length=length).frames:
+        cv2.imwrite(str(root / f"{frame.index:03d}.png"), frame.bgr)
+    return root
+
+
+def test_the_parts_add_up(bundle: Bundle, tmp_path: Path) -> None:
+    report = bench(bundle, str(folder(tmp_path / "clip", 25)), threads=1)
+    assert report.frames == 25
+    assert math.isclose(report.ratio, report.ms_per_frame / report.farneback_ms)
+    assert 0.5 * report.ms_per_frame < sum(report.stages_ms.values()) <= report.ms_per_frame
+    assert report.peak_rss_mb > 20
+    assert report.backend == "onnxruntime-cpu"
+
+
+def test_json_has_the_documented_keys_and_stops_where_asked(bundle: Bundle, tmp_path: Path) -> None:
+    source = str(folder(tmp_path / "clip", 9))
+    result = CliRunner().invoke(
+        bench_command, [str(bundle.root), "--source", source, "--frames", "5", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["frames"] == 5
+    assert set(report) >= {
+        "ms_per_frame", "farneback_ms", "ratio", "peak_rss_mb", "stages_ms", "backend",
+        "precision", "frames",
+    }  # fmt: skip
+
+
+def test_one_frame_is_not_enough(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least 2 frames"):
+        bench(bundle, str(folder(tmp_path / "clip", 1)))

@@ -1,0 +1,1 @@
+"""Training, evaluation, reports and export; the only room that imports torch."""

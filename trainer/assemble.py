@@ -1,0 +1,263 @@
+"""From trained streams to a bundle: statistics, then the threshold, each on clips of its own.
+
+Nothing here has a second implementation of a step: energies come from `edge.pipeline`, as they
+will on the device. Statistics come from held-out clips, the threshold from clips that neither the
+weights nor the statistics have seen.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.stream_statistics import StreamStatistics
+from calibration.threshold import fit_threshold
+from edge.capture.source import Source
+from edge.pipeline import EnergyPipeline, Pipeline, StreamRunner
+from edge.scoring.energy import MixtureEnergy
+from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from engines.bundle import Bundle, BundleFile, encode_arrays, replace_alarm, write_bundle
+from engines.errors import DataError
+from engines.model_spec import (
+    AlarmSpec,
+    HeadSpec,
+    InputSpec,
+    MapSpec,
+    ModelSpec,
+    NetworkSpec,
+    StreamSpec,
+    TrainingRecord,
+)
+from trainer.preset import CalibrationPreset, Preset
+
+NETWORK_INPUT = "patches"
+NETWORK_OUTPUT = "latent"
+RECORDED_PACKAGES = ("vigil", "numpy", "onnxruntime", "opencv-python-headless", "torch")
+
+Progress = Callable[[str], None]
+
+
+class NormalClip(Protocol):
+    """What is needed of a clip of normal footage."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+
+    def open(self) -> Source:
+        """Its frames, to be entered with `with`."""
+
+
+@dataclass(frozen=True)
+class StreamParts:
+    """What training gives for one stream.
+
+    Attributes:
+        name: Stream name.
+        input: Runtime input (test stride, measured scale).
+        weight: Share in the fusion.
+        network: ONNX file, input "patches", output "latent".
+        parameters: Number of the network's weights.
+        mixture: Head arrays: weights, means, variances.
+        parity_patches: float32, N x channels x patch x patch; the bundle's golden inputs.
+        parity_latents: float32, N x J: what PyTorch gave for them.
+    """
+
+    name: str
+    input: InputSpec
+    weight: float
+    network: Path
+    parameters: int
+    mixture: Mapping[str, NDArray[np.generic]]
+    parity_patches: NDArray[np.float32]
+    parity_latents: NDArray[np.float32]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what has a part in the numbers; packages that are absent are left out."""
+    found = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def assemble_bundle(
+    root: Path,
+    *,
+    preset: Preset,
+    streams: Sequence[StreamParts],
+    held_out: Sequence[NormalClip],
+    threshold: Sequence[NormalClip],
+    record: TrainingRecord,
+    threads: int = 0,
+    progress: Progress = lambda _: None,
+) -> Bundle:
+    """Fit statistics and threshold and write the bundle into `root`.
+
+    Args:
+        root: Bundle folder; an older bundle there is replaced.
+        preset: The recipe.
+        streams: The trained streams.
+        held_out: Clips for the statistics.
+        threshold: Clips for the threshold.
+        record: How the bundle came to be.
+        threads: Threads of the networks; 0 lets the backend choose.
+        progress: Told what is being done, in words.
+
+    Raises:
+        DataError: Nothing moves in the held-out clips, or a part does not fit.
+        CannotCreateError: `root` cannot be written.
+    """
+    specs = [_stream_spec(stream) for stream in streams]
+    runners = [_runner(s, part, threads) for s, part in zip(specs, streams, strict=True)]
+    energies = EnergyPipeline(frame=preset.frame, gate=preset.gate, runners=runners)
+    statistics = _fit_statistics(energies, specs, held_out, progress)
+    rows, columns = _finest_grid(energies, specs)
+    energies.close()
+    model = ModelSpec(
+        name=preset.name,
+        frame=preset.frame,
+        gate=preset.gate,
+        streams=tuple(specs),
+        map=MapSpec(rows=rows, columns=columns),
+        fusion=preset.fusion,
+        training=record,
+    )
+    files = [
+        file
+        for spec, part in zip(specs, streams, strict=True)
+        for file in _stream_files(spec, part, statistics[spec.name])
+    ]
+    bundle = write_bundle(root, model=model, alarm=None, files=files)
+    progress("threshold")
+    alarm = calibrate_threshold(
+        bundle, threshold, preset.calibration, seed=record.seed, threads=threads
+    )
+    return replace_alarm(bundle, alarm)
+
+
+def calibrate_threshold(
+    bundle: Bundle,
+    clips: Iterable[NormalClip],
+    settings: CalibrationPreset,
+    *,
+    seed: int,
+    threads: int = 0,
+) -> AlarmSpec:
+    """Threshold for a false-alarm budget from normal clips; the bundle is not changed.
+
+    Raises:
+        DataError: The clips hold no frame.
+    """
+    series = []
+    names = []
+    with Pipeline(bundle, threads=threads) as pipeline:
+        for clip in clips:
+            series.append(score_series(pipeline, clip))
+            names.append(clip.name)
+    return fit_threshold(
+        series,
+        budget_per_hour=settings.budget_per_hour,
+        confidence=settings.confidence,
+        open_frames=settings.open_frames,
+        close_s=settings.close_s,
+        merge_s=settings.merge_s,
+        seed=seed,
+        source=f"{len(names)} normal clips: {', '.join(names[:8])}{' ...' * (len(names) > 8)}",
+    )
+
+
+def score_series(
+    pipeline: Pipeline, clip: NormalClip
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Frame times in seconds and smoothed frame scores of one clip, both float64 N."""
+    view = pipeline.new_view()
+    times, scores = [], []
+    with clip.open() as source:
+        for frame in source:
+            result = pipeline.score(view, frame)
+            times.append(result.time_s)
+            scores.append(result.score)
+    return np.array(times), np.array(scores)
+
+
+def _stream_spec(part: StreamParts) -> StreamSpec:
+    return StreamSpec(
+        name=part.name,
+        input=part.input,
+        network=NetworkSpec(
+            input=NETWORK_INPUT,
+            output=NETWORK_OUTPUT,
+            files={"fp32": f"networks/{part.name}.fp32.onnx"},
+            parameters=part.parameters,
+        ),
+        head=HeadSpec(kind="mixture", file=f"heads/{part.name}.npz"),
+        statistics=f"statistics/{part.name}.npz",
+        parity=f"parity/{part.name}.npz",
+        weight=part.weight,
+    )
+
+
+def _runner(spec: StreamSpec, part: StreamParts, threads: int) -> StreamRunner:
+    backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads)
+    backend.load(part.network)
+    return StreamRunner(spec=spec, backend=backend, head=MixtureEnergy.from_arrays(part.mixture))
+
+
+def _stream_files(
+    spec: StreamSpec, part: StreamParts, statistics: StreamStatistics
+) -> list[BundleFile]:
+    parity = {"patches": part.parity_patches, "latents": part.parity_latents}
+    return [
+        BundleFile(f"networks/{spec.name}.fp32.onnx", "network", part.network.read_bytes()),
+        BundleFile(f"heads/{spec.name}.npz", "head", encode_arrays(part.mixture)),
+        BundleFile(spec.statistics, "statistics", encode_arrays(statistics.to_arrays())),
+        BundleFile(f"parity/{spec.name}.npz", "parity", encode_arrays(parity)),
+    ]
+
+
+def _finest_grid(pipeline: EnergyPipeline, specs: Sequence[StreamSpec]) -> tuple[int, int]:
+    """The map has the size of the stream grid with the most cells."""
+    return max(
+        (pipeline.grid_shape(spec.name) for spec in specs), key=lambda shape: shape[0] * shape[1]
+    )
+
+
+def _fit_statistics(
+    pipeline: EnergyPipeline,
+    specs: Sequence[StreamSpec],
+    clips: Sequence[NormalClip],
+    progress: Progress,
+) -> dict[str, StreamStatistics]:
+    collected: dict[str, list[tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]]]
+    collected = {spec.name: [] for spec in specs}
+    for clip in clips:
+        progress(f"statistics: {clip.name}")
+        view = pipeline.new_view()
+        with clip.open() as source:
+            for frame in source:
+                for name, energy in pipeline.energies([(view, frame)])[0].items():
+                    rows, columns = np.nonzero(energy.active)
+                    collected[name].append((energy.energy[rows, columns], rows, columns))
+    result = {}
+    for name, parts in collected.items():
+        if not parts:
+            raise DataError("there is no held-out footage to take statistics from")
+        energies, rows, columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+        shape = pipeline.grid_shape(name)
+        result[name] = StreamStatistics.fit(energies, rows, columns, shape)
+    return result

@@ -1,0 +1,120 @@
+"""`vigil calibrate`: a threshold for a false-alarm budget from normal footage of the place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge.pipeline import Pipeline
+from engines.bundle import load_bundle, replace_alarm
+from engines.model_spec import AlarmSpec
+from trainer.datasets.layouts import open_normal
+from trainer.evaluation.clip_progress import ConsoleProgress
+from trainer.evaluation.report_facts import duration
+from trainer.recalibrate import HOURS_PER_DAY, recalibrate
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--normal",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Footage in which nothing unusual happens: a data set (its training part), a folder of "
+    "clips, or one clip. Use footage that the training has not seen.",
+)
+@click.option(
+    "--false-alarms-per-day",
+    type=click.FloatRange(min=0, min_open=True),
+    required=True,
+    help="Budget: alarms a day that you accept when nothing unusual happens.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Confidence of the bound that the footage proves.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap interval.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Threads of the networks; 0 lets the backend choose.",
+)
+@click.option("--dry-run", is_flag=True, help="Compute and print; leave the bundle as it is.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def calibrate(
+    bundle: Path,
+    normal: Path,
+    false_alarms_per_day: float,
+    confidence: float,
+    seed: int,
+    threads: int,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Set the alarm threshold of BUNDLE for a budget of false alarms.
+
+    Scores the normal footage as the device would, counts alarm events (not frames), and takes the
+    lowest threshold that keeps the budget with the given confidence. About 72 hours of footage are
+    needed to prove one false alarm a day; with less, the threshold is extrapolated and says so.
+    Only the threshold changes; networks and statistics stay as they are.
+    """
+    loaded = load_bundle(bundle)
+    clips = open_normal(normal)
+    with Pipeline(loaded, threads=threads) as pipeline, ConsoleProgress() as progress:
+        alarm = recalibrate(
+            pipeline,
+            clips,
+            old=loaded.alarm,
+            false_alarms_per_day=false_alarms_per_day,
+            confidence=confidence,
+            seed=seed,
+            progress=progress,
+        )
+    if not dry_run:
+        replace_alarm(loaded, alarm)
+    if as_json:
+        click.echo(json.dumps(_json_values(alarm, loaded.alarm, written=not dry_run), indent=2))
+    for line in _lines(alarm, loaded.alarm, bundle, written=not dry_run):
+        click.echo(line, err=as_json)
+
+
+def _json_values(alarm: AlarmSpec, old: AlarmSpec | None, *, written: bool) -> dict[str, Any]:
+    return {
+        "written": written,
+        "old_threshold": None if old is None else old.threshold,
+        "false_alarms_per_day": alarm.budget_per_hour * HOURS_PER_DAY,
+        "proven_per_day": alarm.proven_per_hour * HOURS_PER_DAY,
+        **alarm.model_dump(mode="json"),
+    }
+
+
+def _lines(alarm: AlarmSpec, old: AlarmSpec | None, bundle: Path, *, written: bool) -> list[str]:
+    per_day = HOURS_PER_DAY * alarm.proven_per_hour
+    level = f"{100 * alarm.confidence:g} %"
+    lines = [
+        f"footage    {duration(alarm.hours)} of normal video, {alarm.source}",
+        f"seen       {alarm.events_seen} alarm events in it at the new threshold",
+        f"budget     {alarm.budget_per_hour * HOURS_PER_DAY:g} false alarms a day",
+        f"proven     at most {per_day:.3g} a day, with {level} confidence",
+    ]
+    if alarm.extrapolated:
+        interval = ""
+        if alarm.interval is not None:
+            low, high = alarm.interval
+            interval = f", {level} interval {low:.3f} to {high:.3f}"
+        lines.append(
+            f"note       extrapolated{interval}: the footage is too short to prove the budget"
+        )
+    before = "none" if old is None else f"{old.threshold:.4f}"
+    lines.append(f"threshold  {alarm.threshold:.4f} (before: {before})")
+    lines.append(f"written to {bundle}" if written else "not written (--dry-run)")
+    return lines

@@ -1,0 +1,1 @@
+"""The streaming protocol, its metrics, baselines and the report."""

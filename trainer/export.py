@@ -1,0 +1,138 @@
+"""The encoder as an ONNX file, proven: the written file is run and compared with PyTorch."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from engines.atomic import write_bytes
+from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from engines.errors import InternalError
+from trainer.assemble import NETWORK_INPUT, NETWORK_OUTPUT
+from trainer.models.gmfc_vae import CHANNELS, Encoder
+
+OPSET = 18
+# Largest difference between ONNX Runtime and PyTorch, as a part of the largest latent value (at
+# least 1). float32 rounding over Table I measures about 1e-6.
+TOLERANCE = 1e-4
+_PROOF_SIZES = (1, 2, 64)
+
+
+class ExportedEncoder(nn.Module):
+    """What the graph contains: patches in [0, 1] -> mu~; no head for the variance, no decoder."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.trunk = encoder.trunk
+        self.mean = encoder.mean
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(N, 3, patch, patch) -> (N, J)."""
+        return torch.flatten(self.mean(self.trunk(patches)), 1)
+
+
+def deployed_parameters(encoder: Encoder) -> int:
+    """Weights that the exported graph holds."""
+    return sum(parameter.numel() for parameter in ExportedEncoder(encoder).parameters())
+
+
+def export_encoder(
+    encoder: Encoder, path: Path, *, patch: int, samples: NDArray[np.float32] | None = None
+) -> float:
+    """Write the encoder and compare the written file with PyTorch.
+
+    Args:
+        encoder: Trained encoder; left as it is.
+        path: ONNX file: input "patches" float32 N x 3 x patch x patch in [0, 1], output "latent"
+            float32 N x J, N free, opset 18.
+        patch: Side of a patch in pixels.
+        samples: Patches to compare on, besides random ones.
+
+    Returns:
+        The largest absolute difference over all comparisons.
+
+    Raises:
+        InternalError: The difference exceeds `TOLERANCE`.
+        CannotCreateError: `path` cannot be written.
+    """
+    plain = copy.deepcopy(encoder).cpu().float()
+    network = ExportedEncoder(plain).eval()
+    write_bytes(path, _onnx_bytes(network, patch))
+    error, largest = _compare(network, path, patch, samples)
+    if not error <= TOLERANCE * max(1.0, largest):
+        raise InternalError(
+            f"ONNX Runtime and PyTorch differ by {error:.2e} (latent values up to {largest:.3g}; "
+            f"allowed are {TOLERANCE:.0e} of that)",
+            where=str(path),
+            mend="report this with the versions of torch and onnxruntime",
+        )
+    return error
+
+
+@torch.no_grad()
+def latents(encoder: Encoder, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What PyTorch's encoder gives on the CPU: float32 N x 3 x side x side -> float32 N x J."""
+    plain = copy.deepcopy(encoder).cpu().float().eval()
+    return np.asarray(plain(torch.from_numpy(patches)).numpy(), dtype=np.float32)
+
+
+def _onnx_bytes(network: ExportedEncoder, patch: int) -> bytes:
+    example = torch.rand(2, CHANNELS, patch, patch)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The exporter warns about its own internals, not about this graph; the comparison decides.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        file = Path(folder) / "encoder.onnx"
+        torch.onnx.export(
+            network,
+            (example,),
+            file,
+            input_names=[NETWORK_INPUT],
+            output_names=[NETWORK_OUTPUT],
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            dynamic_shapes={"patches": {0: torch.export.Dim("n", min=1)}},
+            verbose=False,
+        )
+        return _without_metadata(onnx.load(file))
+
+
+def _without_metadata(model: onnx.ModelProto) -> bytes:
+    """Drop what the exporter notes about itself: source paths of this machine, mostly."""
+    graph = model.graph
+    described = [*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer]
+    for item in [model, graph, *described]:
+        del item.metadata_props[:]
+        item.doc_string = ""
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+@torch.no_grad()
+def _compare(
+    network: ExportedEncoder, path: Path, patch: int, samples: NDArray[np.float32] | None
+) -> tuple[float, float]:
+    """(largest absolute difference, largest absolute latent value) over batches of all sizes."""
+    backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=1)
+    backend.load(path)
+    rng = np.random.default_rng(0)
+    batches = [rng.random((n, CHANNELS, patch, patch), dtype=np.float32) for n in _PROOF_SIZES]
+    if samples is not None and len(samples):
+        batches.append(samples)
+    error = largest = 0.0
+    for batch in batches:
+        expected = network(torch.from_numpy(batch)).numpy()
+        error = max(error, float(np.abs(backend.infer(batch) - expected).max()))
+        largest = max(largest, float(np.abs(expected).max()))
+    backend.close()
+    return error, largest

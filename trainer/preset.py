@@ -1,0 +1,277 @@
+"""A preset: every number of a recipe in one place, as a closed, frozen, typed model.
+
+A preset is a YAML file in `trainer/presets` or anywhere else; `key.sub=value` settings of the
+command line pass through the same model: a misspelt key is an error, never a silent default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from engines.errors import ConfigError
+from engines.manifest import explain
+from engines.model_spec import FrameSpec, FusionSpec, GateSpec, InputSpec, Option, Positive, Strict
+
+PRESETS = Path(__file__).parent / "presets"
+
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class StreamPreset(Strict):
+    """One stream: kind of input, geometry in pixels of the working frame, and fusion weight.
+
+    `options` belong to the input kind. A `motion` stream without the option `scale` gets the
+    measured one (99.9 % quantile of the magnitude over moving cells of normal footage).
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    kind: str
+    patch: Annotated[int, Field(ge=8, le=256)] = 28
+    train_stride: Positive = 7
+    test_stride: Positive = 28
+    options: dict[str, Option] = Field(default_factory=dict)
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    @property
+    def wants_scale(self) -> bool:
+        """True where the input scale has to be measured before patches can be taken."""
+        return self.kind == "motion" and "scale" not in self.options
+
+    def train_input(self, scale: float | None = None) -> InputSpec:
+        """The input with the training stride; `scale` replaces a missing option of that name."""
+        return self._input(self.train_stride, scale)
+
+    def test_input(self, scale: float | None = None) -> InputSpec:
+        """The input with the runtime's stride; `scale` replaces a missing option of that name."""
+        return self._input(self.test_stride, scale)
+
+    def _input(self, stride: int, scale: float | None) -> InputSpec:
+        options = dict(self.options)
+        if scale is not None and self.wants_scale:
+            options["scale"] = scale
+        return InputSpec(kind=self.kind, patch=self.patch, stride=stride, options=options)
+
+
+class NetPreset(Strict):
+    """The network of every stream (Fan et al., Table I; readings A1, A5, A6 of the paper note).
+
+    Attributes:
+        filters: Output channels of C1, C2, C3 and C4. Table I: 64, 128, 256, 64; its text version:
+            32, 64, 128, 256.
+        latent: Dimensions J of the latent vector.
+        components: Components K of the mixture prior.
+        sigma_x2: Variance of a pixel given z: "residual" = held-out mean squared error of the
+            pre-training, or a number; 0.5 gives Eq. (14) as printed.
+        output: Last activation of the decoder.
+    """
+
+    filters: tuple[Positive, Positive, Positive, Positive] = (64, 128, 256, 64)
+    latent: Positive = 64
+    components: Positive = 20
+    sigma_x2: Literal["residual"] | Rate = "residual"
+    output: Literal["sigmoid", "linear"] = "sigmoid"
+
+
+class StagePreset(Strict):
+    """At most `epochs`; ends early when held-out loss has not fallen `patience` times."""
+
+    epochs: Annotated[int, Field(ge=0)]
+    patience: Positive = 2
+
+
+class TrainingPreset(Strict):
+    """How the network of one stream is trained.
+
+    Attributes:
+        patches: Training patches a stream, sampled evenly over the clips.
+        held_out_patches: Patches from held-out clips, for early stopping and the diagnostics.
+        batch: Patches a step, over all processes together.
+        learning_rate: Of Adam, both stages.
+        weight_decay: Coupled L2 on convolution weights only.
+        gradient_clip: Largest norm of the gradient of one step; 0 switches it off.
+        pretrain: The auto-encoder stage.
+        joint: The stage that minimises Eq. (14).
+        kl_warm_up: Share of the joint steps over which the weight of the KL part rises from 0 to 1.
+        prune: A component whose mean responsibility is below 1 / (prune K) is dropped; 0 keeps all.
+        precision: "auto": mixed precision on a GPU, float32 on a CPU.
+    """
+
+    patches: Positive = 100_000
+    held_out_patches: Positive = 5_000
+    batch: Positive = 100
+    learning_rate: Rate = 1e-4
+    weight_decay: NotNegative = 5e-4
+    gradient_clip: NotNegative = 5.0
+    pretrain: StagePreset = StagePreset(epochs=2)
+    joint: StagePreset = StagePreset(epochs=4)
+    kl_warm_up: Annotated[float, Field(ge=0, le=1)] = 0.05
+    prune: NotNegative = 20.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+class EmPreset(Strict):
+    """The mixture that the joint stage starts from.
+
+    Attributes:
+        restarts: Starts from k-means++; the one with the best held-out likelihood is taken.
+        iterations: Most EM steps of one start.
+        tolerance: A start ends when the mean log-likelihood rises by less than this, in nats.
+        patches: Latent vectors used at most (a random part of the training patches).
+        variance_floor: Smallest variance, as a part of the pooled variance of the dimension.
+    """
+
+    restarts: Positive = 5
+    iterations: Positive = 100
+    tolerance: Rate = 1e-3
+    patches: Positive = 40_000
+    variance_floor: Rate = 1e-3
+
+
+class CalibrationPreset(Strict):
+    """What part of the normal footage calibrates, and the alarm rule of the first threshold.
+
+    Attributes:
+        held_out: Share of the clips for sigma_x^2, EM selection, early stop and cell statistics.
+        threshold: Share of the clips that only the threshold sees.
+        budget_per_hour: False alarms per hour of normal video that the first threshold aims at.
+        confidence: Confidence level of the proven rate.
+        open_frames: Consecutive frames above the threshold that open an event.
+        close_s: Seconds below it that close the event.
+        merge_s: Seconds within which a new opening continues the same event.
+    """
+
+    held_out: Share = 0.15
+    threshold: Share = 0.2
+    budget_per_hour: Rate = 1.0
+    confidence: Share = 0.95
+    open_frames: Positive = 3
+    close_s: NotNegative = 1.0
+    merge_s: NotNegative = 1.0
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> CalibrationPreset:
+        if self.held_out + self.threshold >= 0.9:
+            raise ValueError("held_out + threshold must leave at least a tenth for the training")
+        return self
+
+
+class Preset(Strict):
+    """A whole recipe. `frame.fps` left out means: the rate of the training footage."""
+
+    name: str
+    frame: FrameSpec = FrameSpec()
+    gate: GateSpec = GateSpec()
+    streams: Annotated[tuple[StreamPreset, ...], Field(min_length=1)]
+    model: NetPreset = NetPreset()
+    training: TrainingPreset = TrainingPreset()
+    em: EmPreset = EmPreset()
+    fusion: FusionSpec = FusionSpec()
+    calibration: CalibrationPreset = CalibrationPreset()
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @model_validator(mode="after")
+    def _streams_fit(self) -> Preset:
+        names = [stream.name for stream in self.streams]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stream names must differ, found {names}")
+        total = sum(stream.weight for stream in self.streams)
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"stream weights must sum to 1, they sum to {total:g}")
+        side = min(self.frame.width, self.frame.height)
+        for stream in self.streams:
+            if stream.patch > side:
+                raise ValueError(
+                    f"{stream.name}: patch {stream.patch} exceeds the frame ({side} px)"
+                )
+        return self
+
+    def with_footage_rate(self, fps: float) -> Preset:
+        """A copy whose `frame.fps` is `fps` (frames per second) unless the preset states one."""
+        if "fps" in self.frame.model_fields_set:
+            return self
+        return self.model_copy(update={"frame": self.frame.model_copy(update={"fps": fps})})
+
+    def to_yaml(self) -> str:
+        """The resolved preset, every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the program."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_preset(name: str, settings: Sequence[str] = ()) -> Preset:
+    """Read a preset by name or path and apply `key.sub=value` settings in order.
+
+    A list of streams is addressed by stream name: `streams.motion.options.window=10`.
+
+    Raises:
+        ConfigError: No such preset, not YAML, or a key or value that the model refuses; lists all.
+    """
+    path = (
+        PRESETS / f"{name}.yaml" if "/" not in name and not name.endswith(".yaml") else Path(name)
+    )
+    if not path.is_file():
+        known = ", ".join(preset_names())
+        raise ConfigError(
+            f"there is no preset {name!r}", where=str(path), mend=f"choose one of: {known}"
+        )
+    raw = _parse(path.read_text(encoding="utf-8"), where=str(path))
+    if not isinstance(raw, dict):
+        raise ConfigError("a preset is a mapping of keys", where=str(path))
+    raw.setdefault("name", path.stem)
+    for setting in settings:
+        _apply(raw, setting)
+    try:
+        return Preset.model_validate(raw)
+    except ValidationError as error:
+        where = f"{path}" + (f" with {' '.join(settings)}" if settings else "")
+        raise ConfigError(
+            explain(error), where=where, mend="mend the keys that are named"
+        ) from error
+
+
+def _parse(text: str, *, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not YAML: {' '.join(str(error).split())}", where=where) from error
+
+
+def _apply(raw: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise ConfigError(
+            f"{setting!r} is not key=value",
+            where="--set",
+            mend="for example: training.patches=20000",
+        )
+    *folders, last = key.split(".")
+    place: Any = raw
+    for part in folders:
+        place = _enter(place, part, key)
+    if not isinstance(place, dict):
+        raise ConfigError(f"{key}: {last!r} cannot be set there", where="--set")
+    place[last] = _parse(text, where=f"--set {key}")
+
+
+def _enter(place: Any, part: str, key: str) -> Any:
+    if isinstance(place, list):
+        for item in place:
+            if isinstance(item, dict) and item.get("name") == part:
+                return item
+        names = [item.get("name") for item in place if isinstance(item, dict)]
+        raise ConfigError(f"{key}: there is no entry {part!r}, only {names}", where="--set")
+    if isinstance(place, dict):
+        if place.get(part) is None:
+            place[part] = {}
+        return place[part]
+    raise ConfigError(f"{key}: {part!r} holds a value, not keys", where="--set")

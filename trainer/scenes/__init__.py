@@ -1,0 +1,1 @@
+"""Rendered fixed-camera scenes with known ground truth."""
