@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 # Below this many excesses the shape cannot be told from 0 (method section 4, step 3).
 MIN_FOR_SHAPE = 30
 _NO_SHAPE = 1e-9
-_GRID = 49
-_STEPS = 60  # bisections and golden-section steps: 0.618^60 is below 1e-12
+_GRID = 25
+_STEPS = 45  # bisections and golden-section steps: 0.618^45 is below 1e-9
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,17 @@ def _best_theta(y: NDArray[np.float64], low: float, high: float) -> float:
     best = int(np.argmin([cost(float(theta)) for theta in grid]))
     left, right = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, _GRID - 1)])
     golden = (5.0**0.5 - 1.0) / 2.0
+    inner, outer = right - golden * (right - left), left + golden * (right - left)
+    inner_cost, outer_cost = cost(inner), cost(outer)
     for _ in range(_STEPS):
-        inner, outer = right - golden * (right - left), left + golden * (right - left)
-        if cost(inner) < cost(outer):
-            right = outer
+        if inner_cost < outer_cost:
+            right, outer, outer_cost = outer, inner, inner_cost
+            inner = right - golden * (right - left)
+            inner_cost = cost(inner)
         else:
-            left = inner
+            left, inner, inner_cost = inner, outer, outer_cost
+            outer = left + golden * (right - left)
+            outer_cost = cost(outer)
     return (left + right) / 2.0
 
 

@@ -19,8 +19,11 @@ Ours, where the method leaves it open:
   that is what a threshold must pass for an event to open.
 - A proven threshold never goes below the 90 % quantile of one-second maxima: with a very large
   budget counting alone would accept an alarm that is always on, which is a single event.
+- The shape is held in 0 .. 0.5, as in the tail model: a few minutes cannot show that scores have an
+  upper end, and a small sample's shape errs to the low side, that is to too many alarms.
 - An extrapolated threshold never goes below the highest opening level of the footage: a budget
   too small to be proven may not give a lower threshold than one that is proven by no event at all.
+  The interval is that of the formula, widened where needed to hold the threshold.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from engines.errors import DataError
 from engines.model_spec import AlarmSpec
 
 BLOCK_QUANTILE = 0.9
-SHAPE_RANGE = (-0.5, 0.5)  # maximum likelihood is regular above -0.5; from 0.5 on no variance
+SHAPE_RANGE = (0.0, 0.5)
 BOOTSTRAP_DRAWS = 400
 # Ten minutes and less are cut into seconds, ten hours into minutes: always about 600 blocks.
 _BLOCKS = 600
@@ -128,7 +131,7 @@ def _extrapolated(
 
     def at_budget(clusters: int, excess: GeneralisedPareto) -> float:
         ratio = max(clusters / footage.hours / budget_per_hour, 1.0)
-        return max(level + excess.excess_at(ratio), highest)
+        return level + excess.excess_at(ratio)
 
     random = np.random.default_rng(seed)
     draws = []
@@ -136,7 +139,7 @@ def _extrapolated(
         redrawn = fitted.sample(clusters, random)
         refitted = fit_generalised_pareto(redrawn, shape_range=SHAPE_RANGE)
         draws.append(at_budget(clusters, refitted))
-    threshold = at_budget(peaks.size, fitted)
+    threshold = max(at_budget(peaks.size, fitted), highest)
     side = (1.0 - confidence) / 2.0
     low, high = np.quantile(draws, [side, 1.0 - side]).tolist()
     return threshold, (min(low, threshold), max(high, threshold))

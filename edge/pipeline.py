@@ -7,6 +7,7 @@ over several views encodes all their cells in one batch per stream.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from types import TracebackType
 
 import numpy as np
 
+from calibration.parity import check_parity
 from calibration.stream_statistics import StreamStatistics
 from edge.frames import EnergyMap, Frame, ScoreMap
 from edge.inputs import Cells, StreamInput, open_input
@@ -29,6 +31,9 @@ from engines.backends.choose import AUTO, open_backend
 from engines.bundle import Bundle
 from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, SmoothingSpec, StreamSpec
+
+# Lowest cosine between a latent vector here and where the network was trained, by precision.
+PARITY_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}
 
 
 class View:
@@ -248,10 +253,28 @@ class Pipeline(EnergyPipeline):
 
 def _open_runner(bundle: Bundle, stream: StreamSpec, backend: str, threads: int) -> StreamRunner:
     arrays = bundle.arrays(stream.head.file) if stream.head.file is not None else {}
-    return StreamRunner(
-        spec=stream,
-        backend=None
-        if stream.network is None
-        else open_backend(bundle, stream.network, name=backend, threads=threads),
-        head=open_head(stream.head, arrays),
+    opened = None
+    if stream.network is not None:
+        opened = open_backend(bundle, stream.network, name=backend, threads=threads)
+        _parity_gate(bundle, stream, opened)
+    return StreamRunner(spec=stream, backend=opened, head=open_head(stream.head, arrays))
+
+
+def _parity_gate(bundle: Bundle, stream: StreamSpec, backend: Backend) -> None:
+    """The network must give here what it gave where it was trained, or nothing starts."""
+    if stream.parity is None:
+        return
+    golden = bundle.arrays(stream.parity)
+    if set(golden) != {"patches", "latents"}:
+        raise DataError(
+            f"parity file {stream.parity} must hold patches and latents, it holds {sorted(golden)}",
+            where=str(bundle.root),
+            mend="export the bundle again",
+        )
+    check_parity(
+        backend,
+        golden["patches"].astype(np.float32),
+        golden["latents"].astype(np.float32),
+        cosine_min=PARITY_COSINE[backend.precision],
+        max_abs=math.inf,
     )

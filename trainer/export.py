@@ -113,7 +113,7 @@ def _without_metadata(model: onnx.ModelProto) -> bytes:
     described = [*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer]
     for item in [model, graph, *described]:
         del item.metadata_props[:]
-        item.doc_string = ""
+        item.ClearField("doc_string")
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 

@@ -26,6 +26,8 @@ DATA_NAME = "patches.npy"
 DESCRIPTION_NAME = "store.json"
 # .npy headers are padded to this many bytes, so that the count can be written after the patches.
 _HEADER_BYTES = 128
+# Memory that one read of an epoch may take.
+_READ_BYTES = 8 << 20
 
 
 def encode_patches(patches: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -114,7 +116,6 @@ class PatchStore:
         *,
         batch: int,
         part: tuple[int, int] = (0, 1),
-        batches_per_read: int = 16,
     ) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
         """One epoch in random order; a last incomplete batch is left out (another one next time).
 
@@ -122,7 +123,6 @@ class PatchStore:
             rng: Decides the order; the same generator state gives the same epoch.
             batch: Patches a batch over all processes; a smaller store gives one batch of all.
             part: (rank, world): this process reads its part of every batch.
-            batches_per_read: Batches fetched together in the order of the disk.
 
         Yields:
             The part's place inside the global batch, and its patches as in `read`.
@@ -132,8 +132,10 @@ class PatchStore:
         rank, world = part
         place = slice(rank * size // world, (rank + 1) * size // world)
         total = self.count // size if size else 0
-        for first in range(0, total, batches_per_read):
-            last = min(first + batches_per_read, total)
+        # Several batches are fetched together, in the order of the disk.
+        together = max(1, _READ_BYTES // (size * self._bytes)) if size else 1
+        for first in range(0, total, together):
+            last = min(first + together, total)
             wanted = order[first * size : last * size].reshape(last - first, size)[:, place]
             patches = self.read(wanted.reshape(-1))
             yield from ((place, piece) for piece in np.split(patches, last - first))

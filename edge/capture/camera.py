@@ -20,7 +20,7 @@ import structlog
 
 from edge.capture.images import bgr8_from_array
 from edge.capture.opencv import DEVICE_BACKENDS, STREAM_BACKENDS, Capture, open_capture
-from edge.capture.redact import redact
+from edge.capture.redact import redact_address
 from edge.capture.timing import DEFAULT_FPS, checked_fps, is_plausible_fps
 from edge.frames import Frame
 from engines.errors import TemporaryError, UnavailableError
@@ -71,7 +71,7 @@ class CameraSource:
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime.datetime] = _utc_now,
     ) -> None:
-        self.name = redact(address)
+        self.name = redact_address(address)
         self._given_fps = checked_fps(fps)
         self.fps = self._given_fps or DEFAULT_FPS
         self.frame_count: int | None = None

@@ -59,7 +59,10 @@ def open_capture(
 
 @contextlib.contextmanager
 def silent_opencv() -> Iterator[None]:
-    """Keep OpenCV from writing to standard error; its log level is put back afterwards."""
+    """Keep OpenCV from writing to standard error; its log level is put back afterwards.
+
+    The level is one for the process: where threads overlap here it may stay silent, no worse.
+    """
     # OpenCV 5 has cv2.utils.logging, OpenCV 4 the same two functions in cv2 itself.
     logger: Any = getattr(cv2.utils, "logging", cv2)
     before = logger.setLogLevel(0)

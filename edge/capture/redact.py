@@ -29,12 +29,22 @@ def redact(text: str) -> str:
     return _URL.sub(lambda match: match[1] + _without_credentials(match[2]), text)
 
 
+def redact_address(address: str) -> str:
+    """Hide the credentials of one address, which may hold spaces where it should not.
+
+    >>> redact_address("rtsp://admin:pass word@10.0.0.7/ch1")
+    'rtsp://***@10.0.0.7/ch1'
+    """
+    scheme, separator, rest = address.partition("://")
+    return scheme + separator + _without_credentials(rest) if separator else address
+
+
 def redact_known(text: str, url: str) -> str:
     """Hide the credentials of `url` wherever they occur in `text`, encoded, decoded or alone.
 
     For messages of libraries that take a URL apart before they print it.
     """
-    text = text.replace(url, redact(url))
+    text = text.replace(url, redact_address(url))
     for secret in sorted(_secrets(url), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return redact(text)
@@ -43,21 +53,26 @@ def redact_known(text: str, url: str) -> str:
 def _without_credentials(rest: str) -> str:
     """What follows `://`, without user, password and secret parameters."""
     end = _credentials_end(rest)
-    shown = f"{MASK}@{rest[end + 1 :]}" if end >= 0 else rest
-    return _SECRET_PARAMETER.sub(rf"\g<1>{MASK}", shown)
+    if end >= 0:
+        rest = f"{MASK}@{rest[end + 1 :]}"
+    elif not _HOST.fullmatch(_authority(rest)):  # no host and port: the `@` may have been forgotten
+        rest = MASK + rest[len(_authority(rest)) :]
+    return _SECRET_PARAMETER.sub(rf"\g<1>{MASK}", rest)
+
+
+def _authority(rest: str) -> str:
+    return re.split(r"[/?#]", rest, maxsplit=1)[0]
 
 
 def _credentials_end(rest: str) -> int:
     """Position of the `@` that ends the credentials, -1 if there are none.
 
-    By RFC 3986 it lies before the first of `/?#`. If what stands there is no host and port, the
-    password holds such a character itself, and the last `@` of all is taken.
+    By RFC 3986 it lies before the first of `/?#`, but people write passwords that hold these. So it
+    is the last `@` of all, except after a bare host name: hiding too much is the smaller fault.
     """
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    end = authority.rfind("@")
-    if _HOST.fullmatch(authority[end + 1 :]):
-        return end
-    return rest.rfind("@")
+    authority = _authority(rest)
+    bare_host = "@" not in authority and (":" not in authority or authority.startswith("["))
+    return -1 if bare_host else rest.rfind("@")
 
 
 def _secrets(url: str) -> set[str]:

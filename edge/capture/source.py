@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from edge.capture.camera import CameraSource, is_device
 from edge.capture.folder import FolderSource
-from edge.capture.redact import redact
+from edge.capture.redact import redact_address
 from edge.capture.video import VideoSource
 from edge.frames import Frame
 from engines.errors import UsageError
@@ -82,7 +82,7 @@ def open_source(spec: str | Path, *, fps: float | None = None) -> Source:
         if scheme.lower() != "file":
             raise UsageError(
                 f"Sources of type {scheme!r} are not known",
-                where=redact(text),
+                where=redact_address(text),
                 mend=f"use a path or one of {', '.join(sorted(STREAM_SCHEMES))}",
             )
         spec = Path(unquote(rest))

@@ -35,8 +35,8 @@ def bench_command(
 def _table(report: BenchReport) -> str:
     lines = [
         f"{report.frames} frames, backend {report.backend}, precision {report.precision}",
-        f"  {report.ms_per_frame:8.2f} ms per frame, decode to score "
-        f"({1000.0 / report.ms_per_frame:.1f} frames per second)",
+        f"  {report.ms_per_frame:8.2f} ms per frame, decode to score",
+        f"  {1000.0 / report.ms_per_frame:8.1f} frames per second",
         f"  {report.farneback_ms:8.2f} ms one Farneback call; ratio {report.ratio:.2f}",
         f"  {report.peak_rss_mb:8.0f} MB peak memory",
         f"  {report.start_s:8.2f} s from loading the bundle to the first score",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.bundles import tiny_bundle
+from support.bundles import tiny_bundle, tiny_preset
 from support.clips import MemoryClip
 
 from edge.pipeline import Pipeline
@@ -101,6 +101,22 @@ def test_statistics_of_another_grid_are_refused(bundle: Bundle, tmp_path: Path) 
     model = bundle.model.model_copy(update={"streams": streams})
     broken = write_bundle(tmp_path / "b", model=model, alarm=None, files=files)
     with pytest.raises(DataError, match="statistics of stream appearance"):
+        Pipeline(broken)
+
+
+def test_a_network_that_gives_other_numbers_here_never_starts(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    other = tiny_bundle(tmp_path / "other", workspace=tmp_path, preset=tiny_preset(seed=0))
+    files = []
+    for entry in bundle.manifest.files:
+        if entry.role in ("model", "alarm"):
+            continue
+        # The motion network of the bundle in the place of its appearance network.
+        name = "networks/motion.fp32.onnx" if "appearance.fp32" in entry.path else entry.path
+        files.append(BundleFile(entry.path, entry.role, (other.root / name).read_bytes()))
+    broken = write_bundle(tmp_path / "b", model=bundle.model, alarm=None, files=files)
+    with pytest.raises(DataError, match="outputs differ"):
         Pipeline(broken)
 
 

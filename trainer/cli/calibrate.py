@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cv2
 
 from edge.pipeline import Pipeline
 from engines.bundle import load_bundle, replace_alarm
 from engines.model_spec import AlarmSpec
 from trainer.datasets.layouts import open_normal
 from trainer.evaluation.clip_progress import ConsoleProgress
-from trainer.evaluation.report_facts import duration
+from trainer.evaluation.report_facts import duration, rate
 from trainer.recalibrate import HOURS_PER_DAY, recalibrate
 
 
@@ -26,6 +27,7 @@ from trainer.recalibrate import HOURS_PER_DAY, recalibrate
     help="Footage in which nothing unusual happens: a data set (its training part), a folder of "
     "clips, or one clip. Use footage that the training has not seen.",
 )
+@click.option("--fps", type=float, help="Frames per second, where folders do not say.")
 @click.option(
     "--false-alarms-per-day",
     type=click.FloatRange(min=0, min_open=True),
@@ -45,18 +47,19 @@ from trainer.recalibrate import HOURS_PER_DAY, recalibrate
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Threads of the networks; 0 lets the backend choose.",
+    help="Threads of networks and pictures; 0 lets the libraries choose.",
 )
 @click.option("--dry-run", is_flag=True, help="Compute and print; leave the bundle as it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def calibrate(
+    *,
     bundle: Path,
     normal: Path,
+    fps: float | None,
     false_alarms_per_day: float,
     confidence: float,
     seed: int,
     threads: int,
-    *,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -67,8 +70,10 @@ def calibrate(
     needed to prove one false alarm a day; with less, the threshold is extrapolated and says so.
     Only the threshold changes; networks and statistics stay as they are.
     """
+    if threads:
+        cv2.setNumThreads(threads)
     loaded = load_bundle(bundle)
-    clips = open_normal(normal)
+    clips = open_normal(normal, fps=fps)
     with Pipeline(loaded, threads=threads) as pipeline, ConsoleProgress() as progress:
         alarm = recalibrate(
             pipeline,
@@ -104,15 +109,13 @@ def _lines(alarm: AlarmSpec, old: AlarmSpec | None, bundle: Path, *, written: bo
         f"footage    {duration(alarm.hours)} of normal video, {alarm.source}",
         f"seen       {alarm.events_seen} alarm events in it at the new threshold",
         f"budget     {alarm.budget_per_hour * HOURS_PER_DAY:g} false alarms a day",
-        f"proven     at most {per_day:.3g} a day, with {level} confidence",
+        f"proven     at most {rate(per_day)} a day, with {level} confidence",
     ]
-    if alarm.extrapolated:
-        interval = ""
-        if alarm.interval is not None:
-            low, high = alarm.interval
-            interval = f", {level} interval {low:.3f} to {high:.3f}"
+    if alarm.extrapolated and alarm.interval is not None:
+        low, high = alarm.interval
         lines.append(
-            f"note       extrapolated{interval}: the footage is too short to prove the budget"
+            f"note       the footage is too short to prove the budget: threshold extrapolated, "
+            f"{level} interval {low:.3f} to {high:.3f}"
         )
     before = "none" if old is None else f"{old.threshold:.4f}"
     lines.append(f"threshold  {alarm.threshold:.4f} (before: {before})")

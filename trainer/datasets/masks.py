@@ -5,6 +5,7 @@ Non-zero means anomalous in all of them. A mask that cannot be read is an error,
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,12 +76,17 @@ class MatMasks:
             yield mask != 0
 
     def _cells(self) -> NDArray[Any]:
-        from scipy.io import loadmat  # noqa: PLC0415 (half a second, for this one layout)
+        from scipy.io import loadmat, matlab  # noqa: PLC0415 (half a second, for this layout alone)
 
+        # What loadmat raises on files cut at each possible length, and on MATLAB 7.3 (HDF5), which
+        # the official archive does not use (NotImplementedError).
+        unreadable = (
+            EOFError, IndexError, NotImplementedError, OSError, TypeError, ValueError,
+            matlab.MatReadError, zlib.error,
+        )  # fmt: skip
         try:
             variables = loadmat(self._path, variable_names=["volLabel"])
-        except (OSError, ValueError, NotImplementedError, TypeError) as error:
-            # NotImplementedError: MATLAB 7.3 (HDF5), which the official archive does not use.
+        except unreadable as error:
             raise DataError(
                 f"The file cannot be read as MATLAB 4 to 7.2: {error}", where=self.where
             ) from error

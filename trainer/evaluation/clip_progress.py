@@ -22,6 +22,10 @@ from rich.text import Text
 class ClipProgress(Protocol):
     """Told about each clip and each frame of long work."""
 
+    def say(self, text: str) -> None:
+        """A step begins that has no clips to count."""
+        ...
+
     def begin(self, name: str, *, number: int, of: int, frames: int | None) -> None:
         """Clip `number` (from 1) of `of` starts; `frames` is its length if known."""
         ...
@@ -37,6 +41,9 @@ class ClipProgress(Protocol):
 
 class SilentProgress:
     """Says nothing; for callers that show their own progress."""
+
+    def say(self, text: str) -> None:
+        """See `ClipProgress`."""
 
     def begin(self, name: str, *, number: int, of: int, frames: int | None) -> None:
         """See `ClipProgress`."""
@@ -86,7 +93,12 @@ class ConsoleProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """See `ClipProgress`."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, name: str, *, number: int, of: int, frames: int | None) -> None:
         """See `ClipProgress`."""
@@ -111,12 +123,7 @@ class ConsoleProgress:
             seconds = time.monotonic() - self._began
             rate = self._frames / seconds if seconds > 0 else 0.0
             position = f"[{self._number}/{self._of}]"
-            self._console.print(
-                f"{position} {self._name}: {self._frames} frames, {rate:.1f} frames/s",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            self.say(f"{position} {self._name}: {self._frames} frames, {rate:.1f} frames/s")
 
     def _draw(self) -> None:
         share = min(1.0, self._frames / self._length) if self._length else 0.0

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-# Neighbouring frames look alike: of one clip, at most one frame a second is shown.
-GAP_S = 1.0
+# Neighbouring frames look alike: of one clip, at most one frame in so many seconds is shown.
+GAP_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,22 @@ class Gallery:
         clip: str,
         time_s: float,
         score: float,
-        anomalous: bool | None,
         make: Callable[[], Moment],
+        *,
+        anomalous: bool | None,
+        warm_up: bool,
     ) -> None:
-        """Show one frame to every shelf that it may belong to."""
-        shelves = [self.highest, self.lowest]
-        if anomalous is not None:
-            shelves.append(self.misses if anomalous else self.false_alarms)
+        """Show one frame to every shelf that it may belong to.
+
+        Frames of the warm-up are not shown to shelves of low scores: that a clip's first frame has
+        no motion yet tells nothing.
+        """
+        shelves = [self.highest]
+        if anomalous is False:
+            shelves.append(self.false_alarms)
+        if not warm_up:
+            shelves.append(self.lowest)
+        if anomalous and not warm_up:
+            shelves.append(self.misses)
         for shelf in shelves:
             shelf.offer(clip, time_s, score, make)

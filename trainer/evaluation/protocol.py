@@ -22,8 +22,9 @@ from trainer.datasets.clip import Clip
 from trainer.evaluation.clip_progress import ClipProgress, SilentProgress
 from trainer.evaluation.gallery import Gallery, Moment
 from trainer.evaluation.metrics_pixel import pixel_scores
+from trainer.evaluation.metrics_region import RegionMetrics
 
-FUSED = "fused"
+FUSED = ""  # a name that no stream can have
 
 View = TypeVar("View")
 OtherView = TypeVar("OtherView")
@@ -61,7 +62,6 @@ class ClipScores:
         baseline: The baseline's score, if one was run.
         labels: bool (F,), anomalous frames; None if unknown.
         masked: bool (F,), frames with ground-truth pixels; None if the clip has no masks.
-        maps: float32, one (rows, columns) fused map a frame; empty if the clip has no masks.
         frames: Frames scored, those beyond the end of the labels included.
         skipped: Frames that could not be read (of a folder: the frame before stands in).
         read_s: Seconds spent reading and decoding.
@@ -75,7 +75,6 @@ class ClipScores:
     baseline: Track | None
     labels: NDArray[np.bool_] | None
     masked: NDArray[np.bool_] | None
-    maps: tuple[NDArray[np.float32], ...]
     frames: int
     skipped: int
     read_s: float
@@ -88,6 +87,7 @@ def stream_clips(
     *,
     frame_spec: FrameSpec,
     gallery: Gallery,
+    regions: RegionMetrics,
     baseline: Scorer[OtherView] | None = None,
     progress: ClipProgress | None = None,
 ) -> Iterator[ClipScores]:
@@ -98,6 +98,7 @@ def stream_clips(
         scorer: The detector; each clip gets a new view, so nothing of another clip is left in it.
         frame_spec: Working size of the pictures kept in the gallery.
         gallery: Is offered every frame.
+        regions: Is given every frame of the clips that have masks.
         baseline: A second pipeline over the same decoded frames, not counted in `score_s`.
         progress: Is told about every frame.
 
@@ -109,7 +110,7 @@ def stream_clips(
     for number, clip in enumerate(clips, start=1):
         score = _stepper(scorer)
         score_baseline = None if baseline is None else _stepper(baseline)
-        record = _Record(clip, gallery, frame_spec)
+        record = _Record(clip, gallery, regions, frame_spec)
         watch = _Stopwatch()
         with clip.open() as source:
             report.begin(clip.name, number=number, of=len(clips), frames=source.frame_count)
@@ -170,9 +171,13 @@ class _TrackRecord:
 class _Record:
     """Grows one `ClipScores`."""
 
-    def __init__(self, clip: Clip, gallery: Gallery, frame_spec: FrameSpec) -> None:
+    def __init__(
+        self, clip: Clip, gallery: Gallery, regions: RegionMetrics, frame_spec: FrameSpec
+    ) -> None:
         self._clip = clip
         self._gallery = gallery
+        self._regions = regions
+        regions.begin_clip()
         self._size = (frame_spec.width, frame_spec.height)
         self._masks = _MaskReader(clip)
         self._index: list[int] = []
@@ -180,7 +185,6 @@ class _Record:
         self._tracks: dict[str, _TrackRecord] = {}
         self._baseline: _TrackRecord | None = None
         self._masked: list[bool] = []
-        self._maps: list[NDArray[np.float32]] = []
         self.read_s = 0.0
         self.score_s = 0.0
 
@@ -197,14 +201,16 @@ class _Record:
             self._baseline.take(baseline.score, baseline.map, mask, judged=judged)
         if judged:
             self._masked.append(mask is not None)
-            self._maps.append(scored.map)
+            if not self._masks.ended:
+                self._regions.add(scored.map, mask)
         anomalous = _label_of(self._clip, frame.index, mask)
         self._gallery.offer(
             self._clip.name,
             frame.time_s,
             scored.score,
-            anomalous,
             lambda: self._moment(frame, scored, anomalous, mask),
+            anomalous=anomalous,
+            warm_up=scored.warm_up,
         )
 
     def close(self, skipped: int) -> ClipScores:
@@ -224,7 +230,6 @@ class _Record:
             baseline=self._baseline.close(judged) if self._baseline else None,
             labels=None if labels is None else labels[index],
             masked=np.array(self._masked[:judged], dtype=np.bool_) if has_masks else None,
-            maps=tuple(self._maps[:judged]),
             frames=len(self._index),
             skipped=skipped,
             read_s=self.read_s,
@@ -261,6 +266,7 @@ class _MaskReader:
         self._clip = clip
         self._masks = clip.masks()
         self._next = 0
+        self.ended = False
 
     def at(self, index: int) -> NDArray[np.bool_] | None:
         """Mask of frame `index`, None if it has no anomalous pixel or lies beyond the last mask.
@@ -270,8 +276,11 @@ class _MaskReader:
         if self._masks is None:
             return None
         mask: NDArray[np.bool_] | None = None
-        while self._next <= index:
-            mask = next(self._masks, None)
+        while self._next <= index and not self.ended:
+            try:
+                mask = next(self._masks)
+            except StopIteration:
+                self.ended, mask = True, None
             self._next += 1
         return mask if mask is not None and mask.any() else None
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engines.model_spec import AlarmSpec
-from trainer.evaluation.result import Detection, Evaluation, EventFigures, Speed
+from trainer.evaluation.metrics_event import EventDetection
+from trainer.evaluation.result import Detection, Evaluation, Speed
 
 UNDEFINED = "\N{EN DASH}"
 
@@ -54,7 +55,7 @@ def headline(evaluation: Evaluation) -> list[Fact]:
             Fact(
                 "False alarms",
                 str(events.false_alarms),
-                f"in {duration(events.normal_hours)} normal",
+                f"in {duration(events.normal_hours)} of normal video",
             )
         )
     facts.append(Fact("Speed", number(evaluation.speed.fps), "frames per second"))
@@ -88,26 +89,25 @@ def detection_rows(evaluation: Evaluation) -> list[DetectionRow]:
     for name, part in evaluation.streams.items():
         rows.append(DetectionRow(f"Stream {name} alone", part, "stream"))
     if evaluation.baseline is not None:
-        rows.append(DetectionRow("Baseline: speed, no network", evaluation.baseline, "baseline"))
+        rows.append(DetectionRow("Baseline (speed)", evaluation.baseline, "baseline"))
     return rows
 
 
-def event_facts(alarm: AlarmSpec, events: EventFigures) -> list[Fact]:
+def event_facts(alarm: AlarmSpec, events: EventDetection) -> list[Fact]:
     """Threshold, what stands behind it, and what it gives on the test clips."""
     level = f"{100 * alarm.confidence:g} %"
-    proven = (
-        f"threshold extrapolated{_interval(alarm.interval, 2)}, the footage is too short for proof"
-        if alarm.extrapolated
-        else f"proven: at most {alarm.proven_per_hour:.2f} an hour with {level} confidence"
-    )
+    proven = f"at most {rate(alarm.proven_per_hour)} an hour, with {level} confidence"
+    if alarm.extrapolated:
+        between = _interval(alarm.interval, alarm.confidence, "interval", digits=2)
+        proven = f"threshold extrapolated{between}; the footage proves {proven}"
     delays = events.delay_s
     return [
         Fact(
             "Threshold",
             f"{alarm.threshold:.3f}",
-            f"{alarm.open_frames} frames above it open an alarm",
+            f"{alarm.open_frames} frames in a row above it open an alarm",
         ),
-        Fact("Budget", _rate(alarm.budget_per_hour), proven),
+        Fact("False-alarm budget", _budget(alarm.budget_per_hour), proven),
         Fact(
             "Calibrated on",
             f"{duration(alarm.hours)} of normal video",
@@ -134,7 +134,9 @@ def event_facts(alarm: AlarmSpec, events: EventFigures) -> list[Fact]:
 def speed_summary(speed: Speed) -> str:
     """One sentence: rate, threads, backends."""
     threads = f"{speed.threads} thread{'s' if speed.threads != 1 else ''}"
-    asked = threads if speed.threads else f"threads chosen by the backend ({speed.cpu} processors)"
+    asked = (
+        threads if speed.threads else f"threads chosen by the libraries ({speed.cpu} processors)"
+    )
     networks = ", ".join(f"{name} on {backend}" for name, backend in speed.backends.items())
     return (
         f"{number(speed.fps)} frames per second from file to score, reading included, "
@@ -170,26 +172,29 @@ def duration(hours: float) -> str:
     return f"{hours:,.1f} h"
 
 
-def _rate(per_hour: float) -> str:
-    if per_hour < 1:
-        return f"{24 * per_hour:.3g} false alarms a day"
-    return f"{per_hour:.3g} false alarms an hour"
+def rate(value: float) -> str:
+    """Three digits, or whole numbers where those are more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _false_alarm_rate(events: EventFigures) -> str:
+def _budget(per_hour: float) -> str:
+    return f"{rate(24 * per_hour)} a day" if per_hour < 1 else f"{rate(per_hour)} an hour"
+
+
+def _false_alarm_rate(events: EventDetection) -> str:
     if events.false_alarms_per_hour is None:
         return ""
-    return (
-        f"{events.false_alarms_per_hour:,.1f} an hour"
-        f"{_interval(events.interval, 1)} at {100 * events.confidence:g} %"
-    )
+    between = _interval(events.interval, events.confidence, "Poisson interval", digits=1)
+    return f"{rate(events.false_alarms_per_hour)} an hour{between}"
 
 
-def _interval(interval: tuple[float, float] | None, digits: int) -> str:
+def _interval(
+    interval: tuple[float, float] | None, confidence: float, kind: str, *, digits: int
+) -> str:
     if interval is None:
         return ""
     low, high = interval
-    return f" (interval {low:,.{digits}f} to {high:,.{digits}f})"
+    return f" ({100 * confidence:g} % {kind} {low:,.{digits}f} to {high:,.{digits}f})"
 
 
 def _with_unit(value: str) -> str:

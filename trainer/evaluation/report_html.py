@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from trainer.evaluation import report_plots as plots
-from trainer.evaluation.gallery import Moment
+from trainer.evaluation.gallery import GAP_S, Moment
 from trainer.evaluation.report_facts import (
     DetectionRow,
     detection_rows,
@@ -29,7 +29,7 @@ from trainer.evaluation.report_facts import (
     speed_summary,
 )
 from trainer.evaluation.report_pictures import frame_picture, heat_picture
-from trainer.evaluation.result import ClipTimeline, Detection, Evaluation, Level, Speed
+from trainer.evaluation.result import ClipTimeline, Detection, Evaluation, Level, Rates, Speed
 
 TEMPLATE = "report.html.j2"
 NO_THRESHOLD = (
@@ -75,6 +75,7 @@ def _page(evaluation: Evaluation) -> Row:
         "timelines": _timelines(evaluation),
         "shelves": _shelves(evaluation, top),
         "map_top": f"{top:.2f}",
+        "gap": f"{GAP_S:g}",
         "speed": _speed(evaluation.speed),
         "facts": provenance_facts(evaluation),
         "version": version("vigil"),
@@ -118,8 +119,9 @@ def _regions(evaluation: Evaluation) -> str | None:
     parts = []
     if regions is not None:
         parts.append(
-            f"Regions found (RBDC) {percent(regions.rbdc)} %, tracks found (TBDC) "
-            f"{percent(regions.tbdc)} %, tracks from {regions.tracks}."
+            f"Regions found (RBDC) {percent(regions.rbdc)} %, "
+            f"tracks found (TBDC) {percent(regions.tbdc)} %, of {regions.regions} regions in "
+            f"{regions.tracks} tracks: connected mask components, linked by overlap."
         )
     if detector.macro_clips:
         parts.append(f"Macro: mean over the {detector.macro_clips} clips with both classes.")
@@ -133,8 +135,7 @@ def _regions(evaluation: Evaluation) -> str | None:
 
 
 def _roc(evaluation: Evaluation, lines: list[_Line]) -> list[Row]:
-    events = evaluation.events
-    point = None if events is None else events.operating_point
+    point = evaluation.at_threshold
     frame = _roc_plot("Frame level", "anomalous frames found", lines, lambda d: d.frame, point)
     pixel = _roc_plot(
         "Pixel level", "anomalous frames located", lines, lambda d: d.pixel, operating_point=None
@@ -147,7 +148,7 @@ def _roc_plot(
     found: str,
     lines: list[_Line],
     level: Callable[[Detection], Level],
-    operating_point: tuple[float, float] | None,
+    operating_point: Rates | None,
 ) -> Row | None:
     drawn = [
         plots.CurveLine(curve, line.colour, line.dashes, 2.0 if line.row.lead else 1.4)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from trainer.evaluation.metrics_event import EventDetection
 from trainer.evaluation.report_facts import median
-from trainer.evaluation.result import ClipTimeline, Detection, Evaluation, EventFigures
+from trainer.evaluation.result import ClipTimeline, Detection, Evaluation
 
 SCHEMA_VERSION = 1
 
@@ -63,7 +64,7 @@ def _detection(detection: Detection | None) -> dict[str, Any]:
     return dict(zip(keys, (frame.auc, frame.eer, pixel.auc, pixel.eer, *macro), strict=True))
 
 
-def _events(events: EventFigures | None) -> dict[str, Any]:
+def _events(events: EventDetection | None) -> dict[str, Any]:
     if events is None:
         names = (
             "false_alarms_per_hour",
@@ -86,8 +87,8 @@ def _events(events: EventFigures | None) -> dict[str, Any]:
         "normal_hours": events.normal_hours,
         "events_found": events.found,
         "events_total": events.total,
-        "delay_frames_median": median(events.delay_frames),
-        "delay_frames_max": max(events.delay_frames, default=None),
+        "delay_frames_median": events.delay_frames_median,
+        "delay_frames_max": events.delay_frames_max,
         "delay_s_median": median(events.delay_s),
     }
 

@@ -10,14 +10,17 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from trainer.evaluation.result import ClipTimeline, Curve
+from trainer.evaluation.metrics_frame import Roc
+from trainer.evaluation.result import ClipTimeline, Rates
 
 # Marker colour in the drawing -> CSS variable of the page.
 INK, MUTED, GRID = "#010101", "#010102", "#010103"
@@ -47,7 +50,8 @@ BASELINE_DASHES = (1.0, 2.0)
 # More points than this cannot be told apart in a drawing as wide as a page.
 MAX_POINTS = 1200
 
-_STYLE = {
+# Any: matplotlib types this as a dictionary of its several hundred literal names.
+_STYLE: Any = {
     "svg.fonttype": "none",  # text stays text, in the page's own font
     "font.size": 9.0,
     "axes.linewidth": 0.7,
@@ -68,21 +72,19 @@ _STYLE = {
 class CurveLine:
     """A curve and how it is drawn: `colour` is a marker colour, `dashes` in points ((): solid)."""
 
-    curve: Curve
+    curve: Roc
     colour: str
     dashes: tuple[float, ...]
     width: float = 1.6
 
 
-def roc_svg(
-    lines: Sequence[CurveLine], *, found: str, operating_point: tuple[float, float] | None = None
-) -> str:
+def roc_svg(lines: Sequence[CurveLine], *, found: str, operating_point: Rates | None = None) -> str:
     """One square ROC drawing.
 
     Args:
         lines: Curves, drawn last to first so that the first lies on top.
         found: Words for the vertical axis.
-        operating_point: (false positive rate, true positive rate) at the alarm threshold.
+        operating_point: Where the alarm threshold lies.
 
     Returns:
         An `<svg>` element to be put into HTML.
@@ -102,7 +104,15 @@ def roc_svg(
             if line.dashes:
                 drawn.set_dashes(line.dashes)
         if operating_point is not None:
-            axes.plot(*operating_point, "o", color=ALARM, markersize=6, zorder=4, clip_on=False)
+            axes.plot(
+                operating_point.false_positive,
+                operating_point.true_positive,
+                "o",
+                color=ALARM,
+                markersize=6,
+                zorder=4,
+                clip_on=False,
+            )
         axes.set(xlim=(0, 1), ylim=(0, 1.003), xlabel="normal frames flagged", ylabel=found)
         axes.set_xticks(np.linspace(0, 1, 6), ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
         axes.set_yticks(np.linspace(0, 1, 6), ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
@@ -126,7 +136,7 @@ def timeline_svg(clip: ClipTimeline, *, threshold: float | None, top: float, num
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 1.25), layout="constrained")
         axes = figure.add_subplot()
-        for start, end in clip.truth:
+        for start, end in clip.truth or ():
             axes.axvspan(start - 0.5, end - 0.5, color=TRUTH, linewidth=0, zorder=0)
         x, y = _thinned(clip.index.astype(np.float64), clip.score)
         axes.plot(x, np.minimum(y, top), color=SERIES[0], linewidth=1.1, zorder=3)
@@ -135,8 +145,8 @@ def timeline_svg(clip: ClipTimeline, *, threshold: float | None, top: float, num
         _draw_alarms(axes, clip, top)
         last = float(clip.index[-1]) if clip.index.size else 1.0
         axes.set(xlim=(-0.5, last + 0.5), ylim=(-0.09 * top, top))
-        axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(3, min_n_ticks=2, prune=None))
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(10, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(3, min_n_ticks=2, prune=None))
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         axes.spines["bottom"].set_color(GRID)
         axes.spines["left"].set_color(GRID)
         return _svg_from_figure(figure, salt=f"timeline-{number}")

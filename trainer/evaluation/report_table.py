@@ -26,8 +26,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         f"{origin.bundle} on {origin.dataset}: {len(evaluation.timelines)} clips, {frames} frames"
     )
     table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", pad_edge=False)
-    table.add_column("per cent")
-    for heading in ("frame AUC", "frame EER", "pixel AUC", "pixel EER", "macro AUC"):
+    table.add_column("per cent", no_wrap=True)
+    for heading in ("frame AUC", "EER", "pixel AUC", "EER", "macro AUC"):
         table.add_column(heading, justify="right")
     for row in detection_rows(evaluation):
         table.add_row(escape(row.name), *row.figures, style="bold" if row.lead else "")

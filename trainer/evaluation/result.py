@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from engines.model_spec import AlarmSpec
 from trainer.evaluation.gallery import Moment
+from trainer.evaluation.metrics_event import EventDetection
+from trainer.evaluation.metrics_frame import Roc
 
 PROTOCOL = (
     "streaming: causal, every frame of every clip scored, new state per clip, micro ROC, "
@@ -17,20 +19,12 @@ PROTOCOL = (
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A ROC curve: float64, same length, both rising from 0 to 1."""
-
-    false_positive: NDArray[np.float64]
-    true_positive: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class Level:
     """Figures at one level (frame or pixel), fractions; None where a class is missing."""
 
     auc: float | None = None
     eer: float | None = None
-    curve: Curve | None = None
+    curve: Roc | None = None
 
 
 @dataclass(frozen=True)
@@ -51,46 +45,21 @@ class Detection:
 
 
 @dataclass(frozen=True)
-class Regions:
-    """Region- and track-based detection (Ramachandra and Jones, 2020), areas as fractions.
-
-    `tracks` is where the tracks come from.
-    """
+class RegionFigures:
+    """Region- and track-based detection of the fused map, as fractions; see `metrics_region`."""
 
     rbdc: float | None
     tbdc: float | None
-    tracks: str
+    regions: int
+    tracks: int
 
 
 @dataclass(frozen=True)
-class EventFigures:
-    """Alarm events against ground-truth events at the bundle's threshold.
+class Rates:
+    """Shares of normal and of anomalous frames above the threshold."""
 
-    Attributes:
-        found: Ground-truth events that an alarm overlaps.
-        total: Ground-truth events.
-        alarms: Alarm events in all.
-        false_alarms: Alarm events that overlap no ground-truth event.
-        normal_hours: Hours of normal video in the labelled test clips.
-        false_alarms_per_hour: None where there is no normal video.
-        interval: Exact Poisson interval of that rate at `confidence`.
-        confidence: Of `interval`.
-        delay_frames: Delay of each event found, in frames, at least 0.
-        delay_s: The same in seconds.
-        operating_point: (false positive rate, true positive rate) of frames at the threshold.
-    """
-
-    found: int
-    total: int
-    alarms: int
-    false_alarms: int
-    normal_hours: float
-    false_alarms_per_hour: float | None
-    interval: tuple[float, float] | None
-    confidence: float
-    delay_frames: tuple[int, ...]
-    delay_s: tuple[float, ...]
-    operating_point: tuple[float, float] | None
+    false_positive: float
+    true_positive: float
 
 
 @dataclass(frozen=True)
@@ -189,6 +158,7 @@ class Evaluation:
         regions: Region- and track-based figures; None without masks.
         alarm: The bundle's threshold and what stands behind it; None if it has none.
         events: Alarms against ground truth; None without a threshold or without ground truth.
+        at_threshold: Frames above the threshold; None as `events`, or with one class only.
         speed: Time per frame.
         timelines: One for each clip, in the order of the data set.
         pictures: Frames to look at.
@@ -199,9 +169,10 @@ class Evaluation:
     detector: Detection
     streams: dict[str, Detection]
     baseline: Detection | None
-    regions: Regions | None
+    regions: RegionFigures | None
     alarm: AlarmSpec | None
-    events: EventFigures | None
+    events: EventDetection | None
+    at_threshold: Rates | None
     speed: Speed
     timelines: tuple[ClipTimeline, ...]
     pictures: Pictures

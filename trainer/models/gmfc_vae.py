@@ -28,6 +28,16 @@ def stage_sides(patch: int) -> list[int]:
     return sides
 
 
+def widen(values: Tensor) -> Tensor:
+    """float32 of a tensor in reduced precision; others stay as they are."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+
+
+def squared_error(x: Tensor, rebuilt: Tensor) -> Tensor:
+    """Sum of squared errors of each patch, two tensors (N, 3, side, side) -> (N,)."""
+    return (x - widen(rebuilt)).square().flatten(1).sum(1)
+
+
 class Encoder(nn.Module):
     """C1-C4 and the heads F5 (mu~) and F6 (log sigma~^2), Eq. (10).
 
@@ -58,11 +68,11 @@ class Encoder(nn.Module):
         return self.mean(self.trunk(x)).flatten(1)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
     def distribution(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Patches in [0, 1] -> mu~ and log sigma~^2 (clamped to +-10), both (N, J), float32."""
+        """Patches in [0, 1] -> mu~ and log sigma~^2 (clamped to +-10), both (N, J)."""
         features = self.trunk(x)
-        log_variance = self.log_variance(features).flatten(1).float()
+        log_variance = widen(self.log_variance(features).flatten(1))
         limited = log_variance.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
-        return self.mean(features).flatten(1).float(), limited
+        return widen(self.mean(features).flatten(1)), limited
 
 
 class Decoder(nn.Module):
@@ -143,15 +153,11 @@ class GmfcVae(nn.Module):
         self.prior = MixturePrior(components, latent)
         self.register_buffer("sigma_x2", torch.tensor(0.5))
 
-    def squared_error(self, x: Tensor) -> Tensor:
-        """Auto-encoder of the pre-training: sum of squared errors of each patch, (N,)."""
-        return _squared_error(x, self.decoder(self.encoder(x)))
-
     def terms(self, x: Tensor, noise: Tensor) -> LossTerms:
         """The parts of Eq. (14) for patches (N, 3, patch, patch) and noise ~ N(0, 1), (N, J)."""
         mean, log_variance = self.encoder.distribution(x)
         z = mean + torch.exp(0.5 * log_variance) * noise
-        error = _squared_error(x, self.decoder(z))
+        error = squared_error(x, self.decoder(z))
         # Outside any reduced precision: exponentials and sums of 10^3 terms live here.
         with torch.autocast(x.device.type, enabled=False):
             log_gamma = self.prior.log_responsibilities(z)
@@ -168,7 +174,3 @@ class GmfcVae(nn.Module):
         bias = self.encoder.log_variance.bias
         assert bias is not None
         bias.fill_(math.log(variance))
-
-
-def _squared_error(x: Tensor, reconstructed: Tensor) -> Tensor:
-    return (x - reconstructed.float()).square().flatten(1).sum(1)

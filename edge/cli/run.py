@@ -1,0 +1,175 @@
+"""`vigil run`: watch cameras or recordings and publish anomaly events."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+from pydantic import ValidationError
+
+from edge.clock import SystemClock
+from edge.config import CONFIG_SCHEMA, Config, load_config
+from edge.daemon import Daemon
+from edge.launch import open_daemon
+from edge.log import configure_logging
+from edge.publish.address import BrokerAddress
+from edge.run_summary import RunSummary
+from engines.errors import TemporaryError, UsageError
+
+_TRY_ONLY = ("bundle", "source", "mqtt", "device", "camera", "state", "snapshots", "realtime")
+
+
+@click.command(short_help="Watch cameras or a recording; publish anomaly events over MQTT.")
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle to run (no CONFIG).")
+@click.option("--source", help="Video file, folder of pictures, URL or device (no CONFIG).")
+@click.option(
+    "--mqtt", metavar="URL", help="Broker, mqtt://host[:port] [default: mqtt://localhost]"
+)
+@click.option("--device", metavar="NAME", help="Name of this device in topics [default: vigil]")
+@click.option("--camera", metavar="NAME", help="Name of the camera in events [default: camera]")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    help="Folder of the outbox [default: ~/.local/state/vigil/<device>]",
+)
+@click.option(
+    "--snapshots",
+    type=click.Path(path_type=Path),
+    help="Folder of the pictures [default: media in the state folder]",
+)
+@click.option(
+    "--realtime/--max-speed", default=None, help="Play a recording at its own speed, or flat out."
+)
+@click.option("--backend", help="Backend of the networks [default: auto]")
+@click.option(
+    "--threads", type=click.IntRange(0), help="Threads of the networks [default: 0, auto]"
+)
+@click.option("--check", is_flag=True, help="Only check CONFIG; tells all mistakes at once.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output."
+)
+def run(config: Path | None, check: bool, as_json: bool, **options: Any) -> None:
+    """Watch the cameras of CONFIG (YAML), or one SOURCE with one BUNDLE for a first try.
+
+    Each event is published at QoS 1 on vigil/DEVICE/event as `start`, `update` and `end`, with a
+    picture of its peak and the score map. Messages lie in an outbox on the disk until the broker
+    has taken them: a broker that is absent or restarts loses nothing. A recording ends the run;
+    Ctrl-C or SIGTERM ends it cleanly, a second one does not wait for the broker.
+
+    The broker's login comes from VIGIL_MQTT_USERNAME and VIGIL_MQTT_PASSWORD or
+    VIGIL_MQTT_PASSWORD_FILE, or from CONFIG; never from the command line.
+
+    \b
+    Examples:
+      vigil run gate.yaml
+      vigil run --bundle bundle/ --source yard.mp4 --mqtt mqtt://localhost:1883
+    """
+    resolved = _resolve(config, options)
+    if check:
+        click.echo(f"{config}: no problem found, {len(resolved.cameras)} camera(s)", err=True)
+        return
+    configure_logging()
+    if resolved.threads == 1:
+        cv2.setNumThreads(1)
+    with open_daemon(resolved, clock=SystemClock()) as daemon, _stopped_by_signals(daemon):
+        summary = daemon.run()
+        failures = daemon.failures
+    _report(summary, as_json=as_json)
+    if failures:
+        raise failures[0]
+    _require_delivered(summary, resolved)
+
+
+def _resolve(path: Path | None, options: dict[str, Any]) -> Config:
+    given = {name: value for name, value in options.items() if value is not None}
+    if path is not None:
+        mixed = [f"--{name}" for name in _TRY_ONLY if name in given]
+        if mixed:
+            raise UsageError(
+                f"CONFIG and {', '.join(mixed)} were both given",
+                mend="set it in the configuration, or leave CONFIG out",
+            )
+        # `--backend` and `--threads` may be tried without changing the file.
+        return load_config(path).model_copy(update=given)
+    if "bundle" not in given or "source" not in given:
+        raise UsageError(
+            "nothing to run",
+            mend="give a configuration file, or --bundle BUNDLE --source SOURCE --mqtt URL",
+        )
+    return _first_try(given)
+
+
+def _first_try(given: dict[str, Any]) -> Config:
+    """A configuration from the command line alone."""
+    url = given.get("mqtt", "mqtt://localhost")
+    BrokerAddress.parse(url)  # refuses a password with advice, and without repeating it
+    device = given.get("device", "vigil")
+    camera = {"source": given["source"], "realtime": given.get("realtime", False)}
+    raw = {
+        "schema_version": CONFIG_SCHEMA,
+        "device": device,
+        "bundle": given["bundle"],
+        "state": given.get("state") or _state_folder(device),
+        "media": given.get("snapshots"),
+        "backend": given.get("backend", "auto"),
+        "threads": given.get("threads", 0),
+        "mqtt": {"url": url},
+        "cameras": {given.get("camera", "camera"): camera},
+    }
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        if name in {"device", "cameras"}:
+            raise UsageError(
+                "a name of a device or camera is 1 to 32 of a-z, 0-9, _ and -",
+                where=f"--{'camera' if name == 'cameras' else name}",
+            ) from None
+        raise UsageError(first["msg"], where=f"--{name}") from None
+
+
+def _state_folder(device: str) -> Path:
+    """systemd's state folder, else the user's."""
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given)
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "vigil" / device
+
+
+@contextmanager
+def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
+    def stop(_number: int, _frame: object) -> None:
+        daemon.request_stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _report(summary: RunSummary, *, as_json: bool) -> None:
+    for line in summary.lines():
+        click.echo(line, err=True)
+    if as_json:
+        click.echo(json.dumps(summary.to_json()))
+
+
+def _require_delivered(summary: RunSummary, config: Config) -> None:
+    if summary.outbox_left and not summary.broker_reached:
+        raise TemporaryError(
+            f"the broker could not be reached; {summary.outbox_left} messages are kept and go out "
+            "at the next run",
+            where=f"{summary.broker}, {config.state}",
+            mend="start the broker (for a try: mosquitto -v), check address and login, run again",
+        )

@@ -1,0 +1,333 @@
+"""The configuration file of `vigil run`: closed, typed, checked whole before anything starts.
+
+All problems are told at once, each with file, line and column, unknown keys with the nearest known
+one. The file is never written by us. Relative paths count from the folder of the file.
+
+    schema_version: 1
+    device: gate-01
+    bundle: /opt/vigil/bundle
+    state: /var/lib/vigil
+    mqtt:
+      url: mqtt://broker.local
+      username: vigil
+      password_file: /etc/vigil/mqtt_password
+    cameras:
+      yard:
+        source: rtsp://10.0.0.7/stream
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
+
+from edge.publish.address import NAME_PATTERN, BrokerAddress
+from edge.yaml_positions import MAX_BYTES, Document, Problem, parse
+from engines.errors import ConfigError, InputMissingError, UsageError
+
+CONFIG_SCHEMA = 1
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
+
+
+def _quantity(value: object, units: Mapping[str, float], example: str) -> float:
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[2] not in units:
+        raise ValueError(f"write a number and a unit ({', '.join(units)}), such as {example}")
+    return float(match[1]) * units[match[2]]
+
+
+def _seconds(value: object) -> float:
+    return _quantity(value, _UNITS_S, "10s")
+
+
+def _bytes(value: object) -> int:
+    return int(_quantity(value, _UNITS_BYTES, "64MiB"))
+
+
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    return folder / path.expanduser()
+
+
+Duration = Annotated[float, BeforeValidator(_seconds)]
+"""Written as ``10s`` or ``5m``; held in seconds."""
+Size = Annotated[int, BeforeValidator(_bytes)]
+"""Written as ``64MiB``; held in bytes."""
+FilePath = Annotated[Path, AfterValidator(_absolute)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+"""Device or camera: lower-case letters, digits, `_` and `-`, at most 32."""
+
+
+class Section(BaseModel):
+    """A mapping of the file; frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+class CameraConfig(Section):
+    """One camera or recording.
+
+    Attributes:
+        source: URL, `/dev/videoN`, video file or folder of pictures.
+        fps: Frames per second, where the source does not say or says wrong.
+        realtime: Play a recording at its own speed instead of as fast as possible.
+    """
+
+    source: Annotated[str, Field(min_length=1)]
+    fps: Annotated[float, Field(gt=0, le=480)] | None = None
+    realtime: bool = False
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _number_is_device(cls, value: object) -> object:
+        """`source: 0` is the first video device."""
+        return str(value) if type(value) is int else value
+
+    @field_validator("source")
+    @classmethod
+    def _from_folder(cls, value: str, info: ValidationInfo) -> str:
+        """Relative paths count from the configuration's folder; URLs and devices stay."""
+        if "://" in value or value.isdecimal():
+            return value
+        return str(_absolute(Path(value), info))
+
+
+class MqttConfig(Section):
+    """The broker.
+
+    Attributes:
+        url: ``mqtt://host[:port]`` or ``mqtts://`` for TLS; no password in it.
+        username: Login; also VIGIL_MQTT_USERNAME.
+        password_file: File that holds the password; also VIGIL_MQTT_PASSWORD_FILE.
+        prefix: First levels of all topics.
+        protocol: MQTT version; ``auto``: 5, and 3.1.1 if the broker cannot do that.
+        ca_file: Certificate authority for TLS; the system's if not given.
+        certificate_file: Client certificate for TLS.
+        key_file: Its key.
+        keepalive: Silence after which the connection is tested.
+        reconnect_max: Longest pause between attempts to connect.
+        flush: How long an ending run waits for the broker to take what is left.
+    """
+
+    url: str = "mqtt://localhost"
+    username: Annotated[str, Field(min_length=1)] | None = None
+    password_file: FilePath | None = None
+    prefix: Annotated[str, Field(pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+)*$", max_length=64)] = "vigil"
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    ca_file: FilePath | None = None
+    certificate_file: FilePath | None = None
+    key_file: FilePath | None = None
+    keepalive: Annotated[Duration, Field(ge=5, le=3600)] = 30.0
+    reconnect_max: Annotated[Duration, Field(gt=0, le=3600)] = 60.0
+    flush: Annotated[Duration, Field(ge=0, le=600)] = 10.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        try:
+            BrokerAddress.parse(value)
+        except UsageError as error:
+            raise ValueError(f"{error.what}; {error.mend}") from error
+        return value
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _five(cls, value: object) -> object:
+        """YAML reads `5` as a number."""
+        return "5" if type(value) is int and value == 5 else value
+
+    @property
+    def address(self) -> BrokerAddress:
+        """The parsed `url`."""
+        return BrokerAddress.parse(self.url)
+
+
+class OutboxConfig(Section):
+    """How much may wait for the broker before old messages are dropped (with a gap message)."""
+
+    max_rows: Annotated[int, Field(ge=100)] = 50_000
+    max_size: Annotated[Size, Field(ge=2**20)] = 64 * 2**20
+
+
+class CameraDefaults(Section):
+    """What holds for every camera that does not say otherwise; see `CameraConfig`."""
+
+    fps: Annotated[float, Field(gt=0, le=480)] | None = None
+    realtime: bool = False
+
+
+class Config(Section):
+    """The whole file.
+
+    Attributes:
+        schema_version: 1.
+        device: Name of this device; part of every topic.
+        bundle: Folder of the bundle to run.
+        state: Folder for the outbox and the pictures, on a local disk.
+        media: Folder for the pictures; ``<state>/media`` if not given.
+        snapshots: Whether pictures are written.
+        backend: Backend of the networks.
+        threads: Threads of the networks; 0: the backend chooses.
+        mqtt: The broker.
+        outbox: Bounds of the outbox.
+        defaults: For all cameras.
+        cameras: By name.
+    """
+
+    schema_version: Literal[1]
+    device: Name = "vigil"
+    bundle: FilePath
+    state: FilePath
+    media: FilePath | None = None
+    snapshots: bool = True
+    backend: str = "auto"
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    mqtt: MqttConfig = MqttConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    defaults: CameraDefaults = CameraDefaults()
+    cameras: Annotated[dict[Name, CameraConfig], Field(min_length=1)]
+
+    @property
+    def media_folder(self) -> Path | None:
+        """Where pictures go; None: nowhere."""
+        if not self.snapshots:
+            return None
+        return self.state / "media" if self.media is None else self.media
+
+
+class ConfigFileError(ConfigError):
+    """The configuration is wrong; `problems` holds every fault, the message lists them."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda problem: problem.position)
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        lines = "\n  ".join(problem.render(file) for problem in self.problems)
+        super().__init__(
+            f"{count} in the configuration:\n  {lines}",
+            where=file,
+            mend="mend the lines named above; `vigil run --check` tests again",
+        )
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        InputMissingError: The file cannot be read.
+        ConfigFileError: Anything wrong in it; all of it at once.
+    """
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputMissingError(
+            f"the configuration cannot be read: {error.strerror}",
+            where=str(path),
+            mend="give the path of a YAML file",
+        ) from error
+    if len(raw) > MAX_BYTES:
+        raise ConfigFileError(str(path), [Problem((1, 1), (), "the file is larger than 1 MiB")])
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigFileError(str(path), [Problem((line, 1), (), "not UTF-8 text")]) from error
+    return config_from_text(text, file=str(path), folder=path.resolve().parent)
+
+
+def config_from_text(text: str, *, file: str, folder: Path) -> Config:
+    """Check the text of a configuration; `folder` is where relative paths count from.
+
+    Raises:
+        ConfigFileError: Anything wrong in it.
+    """
+    document = parse(text)
+    problems = list(document.problems)
+    data = document.data
+    if data is not None and not isinstance(data, dict):
+        problems.append(Problem((1, 1), (), "the file must be a mapping: `schema_version: 1`, ..."))
+    if not isinstance(data, dict):
+        raise ConfigFileError(file, problems)
+    try:
+        config = Config.model_validate(_with_defaults(data), context={"folder": folder})
+    except ValidationError as error:
+        problems += [
+            _problem(details, document)
+            for details in error.errors()
+            if not _came_from_defaults(details, document)
+        ]
+        raise ConfigFileError(file, problems) from None
+    if problems:
+        raise ConfigFileError(file, problems)
+    return config
+
+
+def _with_defaults(data: dict[str, Any]) -> dict[str, Any]:
+    """Put `defaults` into each camera that does not say otherwise, as far as both are mappings."""
+    defaults, cameras = data.get("defaults"), data.get("cameras")
+    if not isinstance(defaults, dict) or not isinstance(cameras, dict):
+        return data
+    known = {key: value for key, value in defaults.items() if key in CameraDefaults.model_fields}
+    merged = {
+        name: {**known, **camera} if isinstance(camera, dict) else camera
+        for name, camera in cameras.items()
+    }
+    return {**data, "cameras": merged}
+
+
+def _came_from_defaults(details: ErrorDetails, document: Document) -> bool:
+    """A camera's value that stands only in `defaults`, and is told there."""
+    path = details["loc"]
+    inherited = len(path) == 3 and path[0] == "cameras" and path[2] in CameraDefaults.model_fields
+    return inherited and path not in document.positions
+
+
+def _problem(details: ErrorDetails, document: Document) -> Problem:
+    # pydantic marks errors in a mapping's keys by a further step "[key]".
+    path = tuple(part for part in details["loc"] if part != "[key]")
+    kind, message = details["type"], details["msg"]
+    if kind == "extra_forbidden":
+        message = "unknown key" + _hint(str(path[-1]), _known_keys(path[:-1]))
+    elif kind == "missing":
+        message = f"the key `{path[-1]}` is missing"
+        return Problem(document.position(path[:-1]), path, message)
+    elif kind == "string_pattern_mismatch" and path[-1] != "prefix":
+        message = "names are 1 to 32 of a-z, 0-9, _ and -"
+    elif kind == "value_error":
+        message = message.removeprefix("Value error, ")
+    return Problem(document.position(path), path, message)
+
+
+def _known_keys(path: tuple[str | int, ...]) -> list[str]:
+    """The keys that the section at `path` has."""
+    sections: dict[str, type[Section]] = {
+        "mqtt": MqttConfig,
+        "outbox": OutboxConfig,
+        "defaults": CameraDefaults,
+        "cameras": CameraConfig,
+    }
+    section = sections.get(str(path[0]), Config) if path else Config
+    return list(section.model_fields)
+
+
+def _hint(key: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    return f"; did you mean `{near[0]}`?" if near else f"; known here: {', '.join(known)}"

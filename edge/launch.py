@@ -1,0 +1,113 @@
+"""From a checked configuration to a daemon that is ready to run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import structlog
+
+from edge.capture.source import open_source
+from edge.clock import Clock
+from edge.config import Config
+from edge.daemon import CameraJob, Daemon, DaemonSettings
+from edge.events.event import ModelInfo
+from edge.events.tracker import Detector
+from edge.pipeline import Pipeline
+from edge.publish.address import Topics, find_login
+from edge.publish.connection import TlsFiles
+from edge.publish.outbox import Bounds, Outbox
+from edge.publish.publisher import BrokerSettings
+from engines.bundle import Bundle, load_bundle
+from engines.errors import DataError
+
+OUTBOX_NAME = "outbox.sqlite3"
+_log = structlog.get_logger()
+
+
+@contextlib.contextmanager
+def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
+    """Load the bundle and build the daemon; the networks are freed at the end.
+
+    Raises:
+        VigilError: The bundle cannot be used, or the login cannot be read.
+    """
+    bundle = load_bundle(config.bundle)
+    broker = broker_settings(config)
+    with Pipeline(bundle, backend=config.backend, threads=config.threads) as pipeline:
+        detector = detector_of(bundle, pipeline.backends)
+        _log.info("bundle_loaded", bundle=bundle.model.name, backends=pipeline.backends)
+        cameras = [
+            CameraJob(
+                name=name,
+                source=open_source(camera.source, fps=camera.fps),
+                realtime=camera.realtime,
+            )
+            for name, camera in config.cameras.items()
+        ]
+        outbox = Outbox(
+            config.state / OUTBOX_NAME,
+            device=config.device,
+            topic=broker.topics.event,
+            clock=clock,
+            bounds=Bounds(config.outbox.max_rows, config.outbox.max_size),
+        )
+        yield Daemon(
+            settings=DaemonSettings(
+                broker=broker,
+                media=config.media_folder,
+                flush_s=config.mqtt.flush,
+                expected_fps=bundle.model.frame.fps,
+            ),
+            cameras=cameras,
+            pipeline=pipeline,
+            detector=detector,
+            outbox=outbox,
+            clock=clock,
+        )
+
+
+def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:
+    """What stands behind the scores of a bundle.
+
+    Raises:
+        DataError: The bundle has no threshold yet.
+    """
+    if bundle.alarm is None:
+        raise DataError(
+            "the bundle has no alarm threshold yet",
+            where=str(bundle.root),
+            mend="calibrate it first: vigil calibrate BUNDLE --normal DIR --false-alarms-per-day N",
+        )
+    precisions = sorted({backend.rpartition("/")[2] for backend in backends.values()})
+    return Detector(
+        alarm=bundle.alarm,
+        unit=bundle.model.fusion.mode,
+        weights={stream.name: stream.weight for stream in bundle.model.streams},
+        model=ModelInfo(
+            release=version("vigil"),
+            name=bundle.model.name,
+            bundle=bundle.digest,
+            precision="+".join(precisions) or "none",
+        ),
+    )
+
+
+def broker_settings(config: Config) -> BrokerSettings:
+    """How to reach the broker, with the login from configuration and environment.
+
+    Raises:
+        InputMissingError: The password file cannot be read.
+        ConfigError: A password but no user.
+    """
+    mqtt = config.mqtt
+    return BrokerSettings(
+        address=mqtt.address,
+        topics=Topics(config.device, mqtt.prefix),
+        login=find_login(mqtt.address, username=mqtt.username, password_file=mqtt.password_file),
+        tls=TlsFiles(mqtt.ca_file, mqtt.certificate_file, mqtt.key_file),
+        protocol=None if mqtt.protocol == "auto" else mqtt.protocol,
+        keepalive_s=int(mqtt.keepalive),
+        reconnect_max_s=mqtt.reconnect_max,
+    )

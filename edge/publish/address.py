@@ -1,0 +1,164 @@
+"""Addresses of brokers, logins without passwords on command lines, and topic names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from engines.errors import ConfigError, InputMissingError, UsageError
+
+DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+USERNAME_VARIABLE = "VIGIL_MQTT_USERNAME"
+PASSWORD_VARIABLE = "VIGIL_MQTT_PASSWORD"  # noqa: S105  # the name of a variable, not a password
+PASSWORD_FILE_VARIABLE = "VIGIL_MQTT_PASSWORD_FILE"  # noqa: S105  # as above
+NAME_PATTERN = r"^[a-z0-9_-]{1,32}$"
+
+_MEND = "write mqtt://host or mqtt://host:port (mqtts:// for TLS)"
+_PASSWORD_MEND = (
+    f"leave it out of the address and set {PASSWORD_FILE_VARIABLE} (a file), {PASSWORD_VARIABLE}, "
+    "or mqtt.password_file in the configuration"
+)
+
+
+@dataclass(frozen=True)
+class BrokerAddress:
+    """Where a broker listens."""
+
+    host: str
+    port: int
+    tls: bool = False
+    username: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> BrokerAddress:
+        """Read ``mqtt://[user@]host[:port]`` or ``mqtts://...``.
+
+        Raises:
+            UsageError: Not such an address, or a password in it (it would show in the process list
+                and in shell histories); the password is not repeated in the message.
+        """
+        parts, port = _split(url)
+        shown = f"{parts.scheme}://{parts.hostname or ''}"
+        if parts.password is not None:
+            raise UsageError("a broker's address must not hold a password", mend=_PASSWORD_MEND)
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+            raise UsageError("this is not the address of a broker", where=shown, mend=_MEND)
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise UsageError(
+                "a broker's address ends after host and port; topics are set by `prefix`",
+                where=shown,
+                mend=_MEND,
+            )
+        return cls(
+            host=parts.hostname,
+            port=DEFAULT_PORTS[parts.scheme] if port is None else port,
+            tls=parts.scheme == "mqtts",
+            username=unquote(parts.username) if parts.username else None,
+        )
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Login:
+    """User and password for a broker; the password shows in no repr."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+def find_login(
+    address: BrokerAddress,
+    *,
+    username: str | None = None,
+    password_file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Login:
+    """The login from configuration, address and environment; the first that is set wins.
+
+    User: configuration, address, ``VIGIL_MQTT_USERNAME``. Password: configured file,
+    ``VIGIL_MQTT_PASSWORD_FILE``, ``VIGIL_MQTT_PASSWORD``.
+
+    Raises:
+        InputMissingError: The password file cannot be read.
+        ConfigError: A password but no user.
+    """
+    user = username or address.username or environment.get(USERNAME_VARIABLE)
+    named = environment.get(PASSWORD_FILE_VARIABLE)
+    path = password_file or (Path(named) if named else None)
+    password = environment.get(PASSWORD_VARIABLE) if path is None else _read_secret(path)
+    if password and not user:
+        raise ConfigError(
+            "there is a password for the broker but no user name",
+            where=str(address),
+            mend=f"set mqtt.username in the configuration, or {USERNAME_VARIABLE}",
+        )
+    return Login(username=user, password=password or None)
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Topic names of one device; no level of them can be empty."""
+
+    device: str
+    prefix: str = "vigil"
+
+    def __post_init__(self) -> None:
+        assert re.match(NAME_PATTERN, self.device), self.device
+        assert all(self.prefix.split("/")), self.prefix
+
+    @property
+    def root(self) -> str:
+        """What all topics of the device begin with."""
+        return f"{self.prefix}/{self.device}"
+
+    @property
+    def status(self) -> str:
+        """``online`` or ``offline``; retained, last will."""
+        return f"{self.root}/status"
+
+    @property
+    def state(self) -> str:
+        """What the device is doing, JSON; retained."""
+        return f"{self.root}/state"
+
+    @property
+    def event(self) -> str:
+        """Event messages of all cameras; not retained."""
+        return f"{self.root}/event"
+
+    def camera_state(self, camera: str) -> str:
+        """What a camera is doing, JSON; retained."""
+        return f"{self.root}/camera/{camera}/state"
+
+    def camera_alarm(self, camera: str) -> str:
+        """``ON`` while an event of the camera is open, else ``OFF``; retained."""
+        return f"{self.root}/camera/{camera}/alarm"
+
+
+def _split(url: str) -> tuple[SplitResult, int | None]:
+    try:
+        parts = urlsplit(url if "://" in url else f"mqtt://{url}")
+        port = parts.port
+    except ValueError as error:
+        # Brackets or port are wrong; the address is not shown, it may hold a password.
+        raise UsageError("this is not the address of a broker", mend=_MEND) from error
+    return parts, port
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise InputMissingError(
+            f"the password file cannot be read: {reason}",
+            where=str(path),
+            mend="create it with mode 0600, owned by the user that runs vigil",
+        ) from error

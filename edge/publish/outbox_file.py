@@ -1,0 +1,95 @@
+"""The SQLite file of the outbox: its tables, its lock, opening it, putting a damaged one aside."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from engines.errors import TemporaryError
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    from_seq INTEGER NOT NULL,
+    boot_id TEXT NOT NULL,
+    mono_ns INTEGER NOT NULL,
+    topic TEXT NOT NULL,
+    class TEXT NOT NULL,
+    event_id TEXT,
+    payload TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS outbox_by_event ON outbox (event_id, seq);
+CREATE TABLE IF NOT EXISTS open_events (event_id TEXT PRIMARY KEY, payload TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS dead_letters (
+    seq INTEGER PRIMARY KEY, topic TEXT NOT NULL, reason TEXT NOT NULL, payload TEXT NOT NULL
+);
+"""
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold ``<path>.lock``, so that no second process opens the same file.
+
+    Raises:
+        TemporaryError: Another process holds it.
+        OSError: The folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TemporaryError(
+                "another vigil uses this outbox",
+                where=str(path),
+                mend="stop it, or give this one another device name or state folder",
+            ) from error
+        yield
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open, check and complete the file; autocommit, WAL, synchronous=FULL.
+
+    Raises:
+        sqlite3.OperationalError: The disk is full, fails, or may not be written.
+        sqlite3.DatabaseError: The file is damaged.
+    """
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        _check(connection)
+        connection.executescript(_TABLES)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def put_aside(path: Path) -> Path:
+    """Rename a damaged file and what belongs to it; the new name."""
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+    for ending in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + ending)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + ending))
+    return aside
+
+
+def boot_id() -> str:
+    """Names the run of the kernel that monotonic times belong to."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if answer != "ok":
+        raise sqlite3.DatabaseError(f"quick_check says: {answer}")

@@ -1,0 +1,185 @@
+"""The one thread that holds the outbox open; everyone else asks it.
+
+While the disk is full or fails, messages are held in memory in order and tried again; only after
+their commit can they be published.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import structlog
+
+from edge.events.event import Payload
+from edge.publish.outbox import Depth, Outbox, Row
+from engines.errors import InternalError
+
+MAX_HELD = 1000  # messages in memory that are not committed yet; then `append` waits
+RETRY_S = 5.0
+
+Result = TypeVar("Result")
+_Job = tuple[Callable[[], Any], "Future[Any]"]
+
+_log = structlog.get_logger()
+
+
+class OutboxThread:
+    """The outbox behind a queue of jobs.
+
+    Args:
+        outbox: Not opened yet; the thread opens and closes it.
+        on_commit: Called in the thread after each commit of a new message; must not block.
+        retry_s: Seconds between attempts while the disk fails.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        on_commit: Callable[[], None] = lambda: None,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        self._outbox = outbox
+        self._on_commit = on_commit
+        self._retry_s = retry_s
+        self._jobs: queue.Queue[_Job | None] = queue.Queue()
+        self._room = threading.BoundedSemaphore(MAX_HELD)
+        self._held: deque[Payload] = deque()
+        self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
+        self._opened: Future[None] = Future()
+
+    def start(self) -> None:
+        """Start the thread and open the outbox.
+
+        Raises:
+            TemporaryError: Another process uses this outbox.
+            CannotCreateError: The file cannot be written.
+        """
+        self._thread.start()
+        self._opened.result()
+
+    def append(self, payload: Payload) -> None:
+        """Take a message; it is committed soon, in order. Waits while too many are held.
+
+        Raises:
+            ValueError: The message is not JSON (a NaN); found here, where it was made.
+            InternalError: The thread has ended.
+        """
+        json.dumps(payload, allow_nan=False)
+        while not self._room.acquire(timeout=0.5):
+            self._alive()
+        self._ask(lambda: self._append(payload))
+
+    def fetch(self, *, after: int, limit: int) -> list[Row]:
+        """See `Outbox.fetch`."""
+        return self._ask(lambda: self._outbox.fetch(after=after, limit=limit)).result()
+
+    def delete(self, seqs: Sequence[int]) -> None:
+        """See `Outbox.delete`; done in the background, before any later `fetch`."""
+        self._ask(lambda: self._delete(seqs))
+
+    def reject(self, seq: int, *, reason: str) -> None:
+        """See `Outbox.reject`; waits for it."""
+        self._ask(lambda: self._outbox.reject(seq, reason=reason)).result()
+
+    def open_events(self) -> list[Payload]:
+        """See `Outbox.open_events`."""
+        return self._ask(self._outbox.open_events).result()
+
+    def depth(self) -> Depth:
+        """What waits, messages held in memory included."""
+        return self._ask(self._depth).result()
+
+    def identity(self) -> tuple[str, int]:
+        """`stream_id` and the newest number."""
+        return self._ask(lambda: (self._outbox.stream_id, self._outbox.last_seq)).result()
+
+    def close(self) -> None:
+        """Finish the jobs, try once more to commit what is held, close the file."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _alive(self) -> None:
+        if not self._thread.is_alive():
+            raise InternalError(
+                "the outbox thread has ended", where=str(self._outbox.path), mend="see the log"
+            )
+
+    def _ask(self, call: Callable[[], Result]) -> Future[Result]:
+        self._alive()
+        future: Future[Result] = Future()
+        self._jobs.put((call, future))
+        return future
+
+    def _work(self) -> None:
+        try:
+            with self._outbox:
+                self._opened.set_result(None)
+                while (job := self._next_job()) is not None:
+                    _run(job)
+                self._commit_held()
+        except BaseException as failure:  # noqa: BLE001  # a thread's top: told to whoever waits
+            if not self._opened.done():
+                self._opened.set_exception(failure)
+            else:
+                _log.exception("outbox_thread_failed")
+        finally:
+            self._cancel_rest()
+
+    def _next_job(self) -> _Job | None:
+        while True:
+            try:
+                return self._jobs.get(timeout=self._retry_s if self._held else None)
+            except queue.Empty:
+                self._commit_held()
+
+    def _append(self, payload: Payload) -> None:
+        self._held.append(payload)
+        if len(self._held) == 1:
+            self._commit_held()
+
+    def _commit_held(self) -> None:
+        while self._held:
+            try:
+                self._outbox.append(self._held[0])
+            except sqlite3.Error as error:
+                _log.error("outbox_not_written", error=str(error), held=len(self._held))
+                return
+            self._held.popleft()
+            self._room.release()
+            self._on_commit()
+
+    def _delete(self, seqs: Sequence[int]) -> None:
+        try:
+            self._outbox.delete(seqs)
+        except sqlite3.Error as error:
+            _log.warning("outbox_not_cleared", error=str(error), messages=len(seqs))
+
+    def _depth(self) -> Depth:
+        depth = self._outbox.depth
+        return Depth(depth.rows + len(self._held), depth.payload_bytes, depth.dropped)
+
+    def _cancel_rest(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if job is not None:
+                job[1].set_exception(InternalError("the outbox thread has ended"))
+
+
+def _run(job: _Job) -> None:
+    call, future = job
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001  # handed to the one who asked
+        future.set_exception(error)

@@ -1,0 +1,62 @@
+"""What a run of the daemon has done, for people and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CameraSummary:
+    """One camera's part of a run; `failure` says why it was lost."""
+
+    frames: int
+    skipped: int
+    dropped: int
+    events: int
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run has done. `outbox_left` messages wait for the next run."""
+
+    frames: int
+    seconds: float
+    fps: float
+    events: int
+    delivered: int
+    outbox_left: int
+    messages_dropped: int
+    pictures_missing: int
+    broker: str
+    broker_reached: bool
+    cameras: dict[str, CameraSummary]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "seconds": round(self.seconds, 3), "fps": round(self.fps, 2)}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lines = [
+            f"{self.frames} frames in {self.seconds:.1f} s ({self.fps:.1f} frames per second), "
+            f"{self.events} event{'' if self.events == 1 else 's'}",
+            f"{self.delivered} messages taken by {self.broker}, {self.outbox_left} wait in the outbox",
+        ]
+        for name, camera in self.cameras.items():
+            faults = [
+                f"{count} frames {what}"
+                for count, what in ((camera.skipped, "unreadable"), (camera.dropped, "too late"))
+                if count
+            ]
+            faults += [camera.failure] if camera.failure else []
+            if faults:
+                lines.append(f"camera {name}: {', '.join(faults)}")
+        if self.messages_dropped:
+            lines.append(
+                f"{self.messages_dropped} messages dropped, with gap messages in their place"
+            )
+        if self.pictures_missing:
+            lines.append(f"{self.pictures_missing} pictures could not be written")
+        return lines

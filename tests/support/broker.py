@@ -1,0 +1,164 @@
+"""A real mosquitto on a loopback port of its own, and a subscriber that remembers what it heard."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+START_S = 10.0
+
+
+def mosquitto_path() -> str:
+    """Where mosquitto is; the test is skipped without it, and fails in CI."""
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        reason = "mosquitto is not installed (apt install mosquitto)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], Any], *, timeout_s: float = 10.0, what: str = "") -> None:
+    """Wait for something to become true, or fail."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s} s: {what or condition}")
+        time.sleep(0.01)
+
+
+class Broker:
+    """A mosquitto process that can be stopped, killed and started again on the same port."""
+
+    def __init__(self, folder: Path, *, extra: str = "") -> None:
+        self.port = free_port()
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self._program = mosquitto_path()
+        self._config = folder / f"mosquitto-{self.port}.conf"
+        access = "" if "allow_anonymous" in extra else "allow_anonymous true\n"
+        self._config.write_text(
+            f"listener {self.port} 127.0.0.1\n{access}persistence false\nlog_dest stderr\n"
+            f"user {os.environ.get('USER', 'root')}\n{extra}\n"
+        )
+        self._log = folder / f"mosquitto-{self.port}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._program, "-c", str(self._config)], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_S
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"mosquitto did not start: {self._log.read_text()}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """Power cut: no good-bye, sessions lost."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """Hung: connections stay open, nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.send_signal(how)
+            self._process.wait(timeout=10)
+            self._process = None
+
+
+@contextlib.contextmanager
+def running_broker(folder: Path, *, extra: str = "") -> Iterator[Broker]:
+    """A broker for one test."""
+    broker = Broker(folder, extra=extra)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.kill()
+
+
+class Subscriber:
+    """Hears everything below `topic` and remembers it; reconnects when the broker returns."""
+
+    def __init__(self, port: int, *, topic: str = "vigil/#", client_id: str = "listener") -> None:
+        self.messages: list[tuple[str, bytes, bool]] = []
+        self.ready = threading.Event()
+        self._topic = topic
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5
+        )
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_connect = lambda client, *_: client.subscribe(self._topic, qos=1)
+        self._client.on_subscribe = lambda *_: self.ready.set()
+        self._client.on_disconnect = lambda *_: self.ready.clear()
+        self._client.on_message = lambda _c, _u, m: self.messages.append(
+            (m.topic, bytes(m.payload), m.retain)
+        )
+        self._port = port
+
+    def __enter__(self) -> Subscriber:
+        self._client.connect("127.0.0.1", self._port, keepalive=60)
+        self._client.loop_start()
+        assert self.ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def events(self) -> list[dict[str, Any]]:
+        """Messages of event topics, in the order of arrival, duplicates and all."""
+        return [json.loads(p) for topic, p, _ in list(self.messages) if topic.endswith("/event")]
+
+    def last(self, topic: str) -> str | None:
+        """The newest payload on a topic."""
+        found = [payload.decode() for name, payload, _ in list(self.messages) if name == topic]
+        return found[-1] if found else None
+
+
+def without_repeats(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a subscriber keeps: each (stream_id, seq) once, at its first arrival."""
+    seen: set[tuple[str, int]] = set()
+    kept = []
+    for event in events:
+        key = (event["stream_id"], event["seq"])
+        if key not in seen:
+            seen.add(key)
+            kept.append(event)
+    return kept

@@ -1,0 +1,136 @@
+"""`vigil train`: learn what is normal and write a bundle."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import click
+import cv2
+
+from engines.bundle import Bundle
+from trainer.datasets.layouts import layout_names, open_dataset
+from trainer.distributed import DeviceChoice, open_ranks
+from trainer.preset import load_preset, preset_names
+from trainer.progress import ConsoleTraining, SilentTraining
+from trainer.run_training import TrainingRequest, run_training
+
+
+@click.command(
+    short_help="Learn what is normal from footage and write a bundle.",
+    epilog="Several GPUs or processes on one machine: torchrun --nproc-per-node 2 --no-python "
+    "vigil train --dataset DIR --out DIR",
+)
+@click.option(
+    "--dataset",
+    "root",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="UCSD, Avenue or ShanghaiTech folder, or one with normal/ in it.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Run directory, new or empty."
+)
+@click.option(
+    "--preset",
+    "name",
+    default="paper",
+    show_default=True,
+    help=f"Recipe: {', '.join(preset_names())}, or the path of a .yaml file.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: the preset's.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one number of the recipe, e.g. training.patches=20000; may be repeated.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in --out where it stopped.")
+@click.option(
+    "--layout",
+    type=click.Choice(layout_names()),
+    help="Default: recognised from the folder.",
+)
+@click.option(
+    "--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate of picture folders."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="all cores",
+    help="CPU threads of this machine, divided among its processes.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto takes the GPU if there is one.",
+)
+@click.option("--keep-patches", is_flag=True, help="Leave the training patches in --out.")
+def train(
+    root: Path,
+    out: Path,
+    name: str,
+    seed: int | None,
+    settings: tuple[str, ...],
+    resume: bool,
+    layout: str | None,
+    fps: float | None,
+    threads: int,
+    device: DeviceChoice,
+    keep_patches: bool,
+) -> None:
+    """Train on the normal footage of a data set and write OUT/bundle.
+
+    No labels are used. Part of the clips is held out for the statistics of every cell, another part
+    for the threshold. Progress goes to standard error; the path of the bundle, last, to standard
+    output.
+
+    After a kill, the same command with --resume loses at most the running epoch and ends with the
+    same weights as an uninterrupted run. The same seed gives the same weights on the same machine
+    with the same number of threads.
+    """
+    if seed is not None:
+        settings = (*settings, f"seed={seed}")
+    preset = load_preset(name, settings)
+    cv2.setNumThreads(threads)
+    with open_ranks(threads=threads, device=device) as ranks:
+        request = TrainingRequest(
+            dataset=open_dataset(root, layout=layout, fps=fps),
+            preset=preset,
+            out=out,
+            resume=resume,
+            command=_command_line(),
+            threads=threads,
+            keep_patches=keep_patches,
+        )
+        progress = ConsoleTraining() if ranks.first else SilentTraining()
+        try:
+            bundle = run_training(request, ranks, progress)
+        except KeyboardInterrupt:
+            progress.end()
+            progress.say("stopped; the same command with --resume goes on from the last epoch")
+            raise
+    if bundle is not None:
+        _report(bundle)
+
+
+def _command_line() -> str:
+    """What was typed, with the program's name instead of its path."""
+    return shlex.join(["vigil", *sys.argv[1:]])
+
+
+def _report(bundle: Bundle) -> None:
+    if bundle.alarm is not None:
+        state = "extrapolated" if bundle.alarm.extrapolated else "proven"
+        click.echo(
+            f"threshold {bundle.alarm.threshold:.3f} for {bundle.alarm.budget_per_hour:g} false "
+            f"alarms per hour ({state}; {bundle.alarm.hours * 60:.1f} minutes of footage)",
+            err=True,
+        )
+    click.echo(bundle.root)

@@ -1,0 +1,297 @@
+"""One stream from patches to a proven network file: the steps of the training, in order.
+
+1. pre-train encoder, F5 and decoder as an auto-encoder;
+2. EM for a diagonal Gaussian mixture on the latent means;
+3. sigma_x^2 from the held-out residual, F6 started narrow;
+4. joint training of Eq. (14);
+5. freeze: drop components that hold nothing, export, compare.
+
+After each epoch everything is on disk; a call on the same folder goes on from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.assemble import StreamParts
+from trainer.checkpoint import TrainingState, copy_weights, load_state
+from trainer.diagnostics import examine, to_unit_range
+from trainer.distributed import Ranks
+from trainer.em import EmResult, Vectors, fit_mixture
+from trainer.export import deployed_parameters, export_encoder, latents
+from trainer.models.gmfc_vae import GmfcVae
+from trainer.models.mixture_prior import MixturePrior
+from trainer.patch_store import PatchStore, decode_patches, spread
+from trainer.preset import Preset, StreamPreset
+from trainer.progress import SilentTraining, TrainingProgress
+from trainer.training_loop import CHECKPOINT_NAME, StreamTask, run_stage, save
+
+NETWORK_NAME = "encoder.onnx"
+# sigma_x^2 never falls below this: a nearly perfect reconstruction would drown the KL part.
+SMALLEST_SIGMA_X2 = 1e-4
+# F6 starts with this part of the mean variance inside a component.
+_NARROW = 0.1
+_PARITY_PATCHES = 64
+_PRUNING_PATCHES = 20_000
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class TrainedStream:
+    """A stream ready for a bundle, and the record of how it came about.
+
+    Attributes:
+        parts: What the bundle takes.
+        model: The trained model, on its device.
+        sigma_x2: Variance of a pixel given z that the joint stage used.
+        history: One record for each epoch.
+        max_error: Largest difference between ONNX Runtime and PyTorch.
+        pruned: Components dropped at the end.
+    """
+
+    parts: StreamParts
+    model: GmfcVae
+    sigma_x2: float
+    history: list[dict[str, Any]]
+    max_error: float
+    pruned: int
+
+
+def train_stream(
+    fit: PatchStore,
+    held_out: PatchStore,
+    *,
+    preset: Preset,
+    stream: StreamPreset,
+    scale: float | None,
+    folder: Path,
+    seed: int,
+    ranks: Ranks,
+    progress: TrainingProgress | None = None,
+) -> TrainedStream | None:
+    """Train one stream, or go on with it.
+
+    Args:
+        fit: Training patches.
+        held_out: Patches of other clips: early stopping, sigma_x^2, choice of the mixture.
+        preset: The recipe.
+        stream: Which of its streams.
+        scale: Measured input scale, for the runtime's input.
+        folder: Checkpoint, history and network of this stream; kept by the caller between calls
+            that shall go on, emptied by it otherwise.
+        seed: Same seed, same weights (on one machine with one number of threads).
+        ranks: This process and the others.
+        progress: Told about each epoch.
+
+    Returns:
+        The stream, on rank 0; None on the others.
+
+    Raises:
+        InternalError: The loss is no number any more, or the exported file differs from PyTorch.
+        DataError: A checkpoint or patch store cannot be read.
+        CannotCreateError: The folder cannot be written.
+    """
+    state = load_state(folder / CHECKPOINT_NAME) or TrainingState(
+        components=preset.model.components
+    )
+    task = StreamTask(
+        name=stream.name,
+        model=build_model(preset, stream, components=state.components, seed=seed, ranks=ranks),
+        fit=fit,
+        held_out=held_out,
+        settings=preset.training,
+        seed=seed,
+        folder=folder,
+        ranks=ranks,
+        progress=progress or SilentTraining(),
+    )
+    if state.stage == "pretrain":
+        run_stage(task, "pretrain", preset.training.pretrain, state)
+        _start_mixture(task, preset, state)
+        state.next_stage("joint", copy_weights(task.model))
+        save(task, state)
+    if state.stage == "joint":
+        run_stage(task, "joint", preset.training.joint, state)
+        state.next_stage("done", copy_weights(task.model))
+        save(task, state)
+    assert state.model is not None
+    task.model.load_state_dict(state.model)
+    if not ranks.first:
+        return None
+    return _freeze(task, preset, stream, scale, state)
+
+
+def build_model(
+    preset: Preset, stream: StreamPreset, *, components: int, seed: int, ranks: Ranks
+) -> GmfcVae:
+    """A model with random weights that depend on the seed and the stream's name alone."""
+    with torch.random.fork_rng(devices=[]):
+        name = int.from_bytes(stream.name.encode()[:4], "little")
+        torch.manual_seed((seed * 0x1000003) ^ name)
+        model = GmfcVae(
+            filters=preset.model.filters,
+            latent=preset.model.latent,
+            components=components,
+            patch=stream.patch,
+            output=preset.model.output,
+        )
+    # Channels last is the order that CPU and GPU convolutions are fastest in.
+    placed: GmfcVae = model.to(ranks.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub does not know this argument
+    return placed
+
+
+@torch.no_grad()
+def encode(model: GmfcVae, store: PatchStore, *, limit: int, device: torch.device) -> Vectors:
+    """Latent means of at most `limit` patches, spread evenly: float64 (n, J)."""
+    pieces = [
+        model.encoder(to_unit_range(torch.from_numpy(patches), device)).double().cpu().numpy()
+        for _, patches in store.ordered(batch=_BATCH, limit=limit)
+    ]
+    return np.concatenate(pieces)
+
+
+def _start_mixture(task: StreamTask, preset: Preset, state: TrainingState) -> None:
+    """Steps 2 and 3: the prior, sigma_x^2 and F6 get their starting values."""
+    task.progress.begin(f"{task.name}: mixture", total=1)
+    held = examine(
+        task.model,
+        task.held_out,
+        limit=preset.training.held_out_patches,
+        seed=task.seed,
+        ranks=task.ranks,
+    )
+    result = task.ranks.share(_fit_prior(task, preset) if task.ranks.first else None)
+    assert result is not None
+    mixture = result.mixture
+    model, device = task.model, task.ranks.device
+    components = len(mixture.weights)
+    if components != state.components:
+        model.prior = MixturePrior(components, preset.model.latent).to(device)
+        state.components = components
+    model.prior.assign(
+        torch.from_numpy(mixture.weights).to(device),
+        torch.from_numpy(mixture.means).to(device),
+        torch.from_numpy(mixture.variances).to(device),
+        preset.em.variance_floor,
+    )
+    wanted = preset.model.sigma_x2
+    residual = max(SMALLEST_SIGMA_X2, held.squared_error)
+    model.sigma_x2.fill_(task.ranks.share(residual) if wanted == "residual" else wanted)
+    model.start_joint(_NARROW * float(mixture.weights @ mixture.variances.mean(1)))
+    task.progress.end()
+    state.history.append(_mixture_record(task, result))
+    task.progress.say(
+        f"{task.name} mixture: {components} components after {result.iterations} EM steps, "
+        f"log-likelihood {result.fit_likelihood:.1f}, held out {result.held_out_likelihood:.1f}; "
+        f"sigma_x^2 = {float(model.sigma_x2):.5f}"
+    )
+
+
+def _fit_prior(task: StreamTask, preset: Preset) -> EmResult:
+    device = task.ranks.device
+    task.model.eval()
+    return fit_mixture(
+        encode(task.model, task.fit, limit=preset.em.patches, device=device),
+        encode(task.model, task.held_out, limit=preset.em.patches, device=device),
+        components=preset.model.components,
+        restarts=preset.em.restarts,
+        iterations=preset.em.iterations,
+        tolerance=preset.em.tolerance,
+        variance_floor=preset.em.variance_floor,
+        seed=task.seed,
+    )
+
+
+def _mixture_record(task: StreamTask, result: EmResult) -> dict[str, Any]:
+    weights = result.mixture.weights
+    occupied = weights[weights > 0]
+    return {
+        "stream": task.name,
+        "stage": "mixture",
+        "iterations": result.iterations,
+        "restart": result.restart,
+        "fit_likelihood": result.fit_likelihood,
+        "held_out_likelihood": result.held_out_likelihood,
+        "effective_components": float(np.exp(-(occupied * np.log(occupied)).sum())),
+        "sigma_x2": float(task.model.sigma_x2),
+    }
+
+
+def _freeze(
+    task: StreamTask,
+    preset: Preset,
+    stream: StreamPreset,
+    scale: float | None,
+    state: TrainingState,
+) -> TrainedStream:
+    """Step 5, on rank 0."""
+    model = task.model.eval()
+    z = encode(model, task.fit, limit=_PRUNING_PATCHES, device=task.ranks.device)
+    mixture, pruned = freeze_mixture(model.prior, z, prune=preset.training.prune)
+    chosen = spread(task.held_out.count, _PARITY_PATCHES)
+    patches = decode_patches(task.held_out.read(chosen))
+    network = task.folder / NETWORK_NAME
+    error = export_encoder(model.encoder, network, patch=stream.patch, samples=patches)
+    kept = len(mixture["weights"])
+    task.progress.say(
+        f"{task.name}: {kept} components kept, {pruned} dropped; "
+        f"ONNX Runtime and PyTorch differ by {error:.1e} at most"
+    )
+    parts = StreamParts(
+        name=stream.name,
+        input=stream.test_input(scale),
+        weight=stream.weight,
+        network=network,
+        parameters=deployed_parameters(model.encoder),
+        mixture=mixture,
+        parity_patches=patches,
+        parity_latents=latents(model.encoder, patches),
+    )
+    return TrainedStream(
+        parts=parts,
+        model=model,
+        sigma_x2=float(model.sigma_x2),
+        history=state.history,
+        max_error=error,
+        pruned=pruned,
+    )
+
+
+@torch.no_grad()
+def freeze_mixture(
+    prior: MixturePrior, z: NDArray[np.float64], *, prune: float
+) -> tuple[dict[str, NDArray[np.generic]], int]:
+    """Head arrays without the components that hold nothing.
+
+    Args:
+        prior: The trained mixture.
+        z: Latent means of normal patches, float64 (N, J).
+        prune: A component with mean gamma below 1 / (prune K) is dropped; 0 keeps all.
+
+    Returns:
+        weights (K',), means (K', J), variances (K', J), float64, weights summing to 1; and how many
+        components were dropped.
+    """
+    exact = MixturePrior(*prior.means.shape).double()
+    exact.load_state_dict({k: v.double().cpu() for k, v in prior.state_dict().items()})
+    gamma = np.concatenate(
+        [
+            exact.log_responsibilities(torch.from_numpy(z[i : i + _BATCH])).exp().numpy()
+            for i in range(0, len(z), _BATCH)
+        ]
+    ).mean(0)
+    components = len(gamma)
+    kept = np.flatnonzero(gamma >= (1.0 / (prune * components) if prune else 0.0))
+    weights = torch.softmax(exact.logits, 0).numpy()[kept]
+    arrays: dict[str, NDArray[np.generic]] = {
+        "weights": weights / weights.sum(),
+        "means": exact.means.numpy()[kept],
+        "variances": exact.log_variances.exp().numpy()[kept],
+    }
+    return arrays, components - len(kept)

@@ -1,0 +1,247 @@
+"""One stage of training, epoch by epoch: pre-training as an auto-encoder, or Eq. (14) jointly.
+
+Every random choice is a function of (seed, stage, epoch, step), and every quantity that decides
+something is summed over all processes: a run that was killed and resumed, or shared by several
+processes, follows the same curve as one that was not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from engines.atomic import write_text
+from engines.errors import InternalError
+from trainer.checkpoint import StageName, TrainingState, copy_weights
+from trainer.diagnostics import HeldOut, examine, fixed_noise, to_unit_range
+from trainer.distributed import Ranks
+from trainer.models.gmfc_vae import GmfcVae
+from trainer.objectives import JointObjective, PretrainObjective, adam, choose_precision
+from trainer.patch_store import PatchStore
+from trainer.preset import StagePreset, TrainingPreset
+from trainer.progress import TrainingProgress
+
+CHECKPOINT_NAME = "checkpoint.pt"
+HISTORY_NAME = "history.jsonl"
+# Points of the loss curve that one epoch leaves in the history at most.
+_CURVE_POINTS = 50
+_NOTE_EVERY = 20
+_STAGE_NUMBER = {"pretrain": 1, "joint": 2}
+
+
+@dataclass(frozen=True)
+class StreamTask:
+    """What is trained, on what, and where its files go."""
+
+    name: str
+    model: GmfcVae
+    fit: PatchStore
+    held_out: PatchStore
+    settings: TrainingPreset
+    seed: int
+    folder: Path
+    ranks: Ranks
+    progress: TrainingProgress
+
+
+def run_stage(
+    task: StreamTask, stage: StageName, length: StagePreset, state: TrainingState
+) -> None:
+    """Train until `length` is used up; afterwards the model has the best weights of the stage.
+
+    The state is saved after each epoch, with the history as JSON lines beside it.
+
+    Raises:
+        InternalError: The loss is no number any more.
+        CannotCreateError: The run folder cannot be written.
+    """
+    trainer = _StageTrainer(task, stage, length, state)
+    while state.epoch < length.epochs and state.stale < length.patience:
+        began = time.monotonic()
+        curve = trainer.epoch(state.epoch)
+        held = _examine(task)
+        state.epoch += 1
+        judged = task.ranks.share(held.loss if stage == "joint" else held.squared_error)
+        state.stale = 0 if judged < state.best_loss else state.stale + 1
+        if not state.stale:
+            state.best_loss, state.best = judged, copy_weights(task.model)
+        seconds = time.monotonic() - began
+        state.history.append(_record(task, stage, state.epoch, curve, held, seconds))
+        trainer.store(state)
+        save(task, state)
+        task.progress.say(_line(state.history[-1], length))
+    if state.best is not None:
+        task.model.load_state_dict(state.best)
+
+
+def save(task: StreamTask, state: TrainingState) -> None:
+    """Write checkpoint and history (rank 0); the others wait."""
+    if task.ranks.first:
+        state.save(task.folder / CHECKPOINT_NAME)
+        lines = "".join(json.dumps(record) + "\n" for record in state.history)
+        write_text(task.folder / HISTORY_NAME, lines)
+    task.ranks.wait()
+
+
+class _StageTrainer:
+    """Objective, optimiser and loss scale of one stage."""
+
+    def __init__(
+        self, task: StreamTask, stage: StageName, length: StagePreset, state: TrainingState
+    ) -> None:
+        self._task = task
+        self._stage = _STAGE_NUMBER[stage]
+        self._batch = min(task.settings.batch, task.fit.count)
+        self._steps = task.fit.count // self._batch
+        rise = task.settings.kl_warm_up * length.epochs * self._steps
+        self._rise = rise if stage == "joint" else 0.0
+        if state.model is not None:
+            task.model.load_state_dict(state.model)
+        objective = (JointObjective if stage == "joint" else PretrainObjective)(task.model)
+        self._parameters = list(objective.parameters())
+        self._optimiser = adam(objective, task.settings)
+        if state.optimiser is not None:
+            self._optimiser.load_state_dict(state.optimiser)
+        self._precision = choose_precision(task.settings.precision, task.ranks.device)
+        self._scaler = torch.amp.GradScaler(
+            task.ranks.device.type, enabled=self._precision.scales_loss
+        )
+        if state.scaler:
+            self._scaler.load_state_dict(state.scaler)
+        self._objective = task.ranks.wrap(objective)
+
+    def epoch(self, number: int) -> dict[str, Any]:
+        """Train one epoch; returns the means of its steps and the loss curve."""
+        task = self._task
+        task.model.train()
+        # Columns: loss, R (or the squared error), KL part; the norm is the same on all processes.
+        sums = torch.zeros(self._steps, 3, dtype=torch.float64, device=task.ranks.device)
+        norms = torch.zeros(self._steps, dtype=torch.float64, device=task.ranks.device)
+        order = np.random.default_rng([task.seed, self._stage, number])
+        batches = task.fit.shuffled(order, batch=self._batch, part=task.ranks.part)
+        task.progress.begin(f"{task.name}: epoch {number + 1}", total=self._steps)
+        for step, (place, patches) in enumerate(batches):
+            weight = self._kl_weight(number * self._steps + step)
+            sums[step], norms[step] = self._step(number, step, place, patches, weight)
+            if step % _NOTE_EVERY == _NOTE_EVERY - 1:
+                share = (place.stop - place.start) / self._batch
+                note = f"loss {float(sums[step, 0]) / share:.1f}"
+                task.progress.advance(_NOTE_EVERY, note=note)
+        task.progress.end()
+        means = task.ranks.sum(sums).cpu()
+        if not bool(torch.isfinite(means).all()):
+            first = int((~torch.isfinite(means).all(1)).nonzero()[0, 0])
+            raise InternalError(
+                f"the loss of stream {task.name!r} is no number from step {first + 1} "
+                f"of epoch {number + 1} on",
+                mend="set training.learning_rate lower, or training.precision=float32",
+            )
+        return {
+            "train_loss": float(means[:, 0].mean()),
+            "train_reconstruction": float(means[:, 1].mean()),
+            "train_kl": float(means[:, 2].mean()),
+            "kl_weight": self._kl_weight((number + 1) * self._steps - 1),
+            "gradient_norm": float(norms.mean()),
+            "curve": [float(part.mean()) for part in _pieces(means[:, 0])],
+        }
+
+    def store(self, state: TrainingState) -> None:
+        """Put weights and optimiser into the state."""
+        state.model = copy_weights(self._task.model)
+        state.optimiser = self._optimiser.state_dict()
+        state.scaler = self._scaler.state_dict()
+
+    def _kl_weight(self, step: int) -> float:
+        return min(1.0, (step + 1) / self._rise) if self._rise > 0 else 1.0
+
+    def _step(
+        self,
+        epoch: int,
+        step: int,
+        place: slice,
+        patches: np.ndarray[Any, np.dtype[np.uint8]],
+        kl_weight: float,
+    ) -> tuple[Tensor, Tensor]:
+        """One update; returns this process' part of (loss, R, KL) of the batch, and the norm."""
+        task, device = self._task, self._task.ranks.device
+        latent = task.model.prior.means.shape[1]
+        noise = fixed_noise((self._batch, latent), task.seed, self._stage, epoch, step)[place]
+        x = to_unit_range(torch.from_numpy(patches), device)
+        dtype = self._precision.dtype
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            terms = self._objective(x, noise.to(device))
+        loss = (terms[:, 0] + kl_weight * terms[:, 1]).sum() / self._batch
+        self._optimiser.zero_grad(set_to_none=True)
+        # Gradients are averaged over the processes: times their number, that is the sum.
+        self._scaler.scale(loss * task.ranks.world).backward()
+        self._scaler.unscale_(self._optimiser)
+        norm = clip_grad_norm_(self._parameters, task.settings.gradient_clip or math.inf)
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        task.model.prior.project_()
+        parts = terms.detach().double().sum(0) / self._batch
+        return torch.cat([loss.detach().double()[None], parts]), norm.double()
+
+
+def _examine(task: StreamTask) -> HeldOut:
+    return examine(
+        task.model,
+        task.held_out,
+        limit=task.settings.held_out_patches,
+        seed=task.seed,
+        ranks=task.ranks,
+    )
+
+
+def _pieces(values: Tensor) -> tuple[Tensor, ...]:
+    return torch.chunk(values, min(_CURVE_POINTS, len(values)))
+
+
+def _record(
+    task: StreamTask,
+    stage: StageName,
+    epoch: int,
+    curve: dict[str, Any],
+    held: HeldOut,
+    seconds: float,
+) -> dict[str, Any]:
+    components = len(task.model.prior.logits)
+    batch = min(task.settings.batch, task.fit.count)
+    return {
+        "stream": task.name,
+        "stage": stage,
+        "epoch": epoch,
+        **curve,
+        "held_out": dataclasses.asdict(held),
+        "warnings": held.warnings(components, joint=stage == "joint"),
+        "seconds": seconds,
+        "patches_per_second": task.fit.count // batch * batch / seconds,
+    }
+
+
+def _line(record: dict[str, Any], length: StagePreset) -> str:
+    held = record["held_out"]
+    start = f"{record['stream']} {record['stage']} {record['epoch']}/{length.epochs}:"
+    if record["stage"] == "pretrain":
+        body = (
+            f"squared error {record['train_loss']:.3f} a patch, "
+            f"held out {held['squared_error']:.5f} a pixel"
+        )
+    else:
+        body = (
+            f"loss {record['train_loss']:.1f}, held out {held['loss']:.1f} "
+            f"(KL {held['kl']:.1f}), {held['effective_components']:.1f} effective components, "
+            f"{held['active_units']} active dimensions"
+        )
+    warned = "".join(f"; WARNING: {text}" for text in record["warnings"])
+    return f"{start} {body} ({record['patches_per_second']:.0f} patches/s){warned}"
