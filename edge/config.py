@@ -262,10 +262,9 @@ def config_from_text(text: str, *, file: str, folder: Path) -> Config:
     document = parse(text)
     problems = list(document.problems)
     data = document.data
-    if data is not None and not isinstance(data, dict):
-        problems.append(Problem((1, 1), (), "the file must be a mapping: `schema_version: 1`, ..."))
     if not isinstance(data, dict):
-        raise ConfigFileError(file, problems)
+        shape = Problem((1, 1), (), "the file must be a mapping: `schema_version: 1`, ...")
+        raise ConfigFileError(file, problems or [shape])
     try:
         config = Config.model_validate(_with_defaults(data), context={"folder": folder})
     except ValidationError as error:

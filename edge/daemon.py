@@ -218,7 +218,7 @@ class Daemon:
         for payload in self._outbox.open_events():
             now, state = self._clock.utc(), self._clock.state()
             self._outbox.append(end_after_restart(payload, now=now, clock=state))
-            _log.warning("event_ended_after_restart", event=payload["id"])
+            _log.warning("event_ended_after_restart", id=payload["id"])
 
     def _watch(self) -> None:
         while not self._stops:
@@ -270,7 +270,7 @@ class Daemon:
             _log.info(
                 f"event_{event.phase}",
                 camera=camera.name,
-                event=event.id,
+                id=event.id,
                 at_s=round(event.position_s, 2),
                 score=round(event.peak_score, 2),
                 threshold=round(event.threshold, 2),
@@ -351,5 +351,6 @@ class Daemon:
             pictures_missing=self._recorder.pictures_dropped + self._recorder.pictures_failed,
             broker=str(self._settings.broker.address),
             broker_reached=published.connects > 0,
+            stopped=self._stops > 0,
             cameras={camera.name: camera.summary() for camera in self._cameras},
         )

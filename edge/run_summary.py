@@ -19,7 +19,10 @@ class CameraSummary:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run has done. `outbox_left` messages wait for the next run."""
+    """What a run has done.
+
+    `outbox_left` messages wait for the next run; `stopped`: a person or systemd ended it.
+    """
 
     frames: int
     seconds: float
@@ -31,6 +34,7 @@ class RunSummary:
     pictures_missing: int
     broker: str
     broker_reached: bool
+    stopped: bool
     cameras: dict[str, CameraSummary]
 
     def to_json(self) -> dict[str, Any]:
@@ -39,10 +43,11 @@ class RunSummary:
 
     def lines(self) -> list[str]:
         """For people."""
+        events = f"{self.events} event{'' if self.events == 1 else 's'}"
+        rate = f"{self.fps:.1f} frames per second"
         lines = [
-            f"{self.frames} frames in {self.seconds:.1f} s ({self.fps:.1f} frames per second), "
-            f"{self.events} event{'' if self.events == 1 else 's'}",
-            f"{self.delivered} messages taken by {self.broker}, {self.outbox_left} wait in the outbox",
+            f"{self.frames} frames in {self.seconds:.1f} s ({rate}), {events}",
+            f"{self.delivered} messages taken by {self.broker}, {self.outbox_left} in the outbox",
         ]
         for name, camera in self.cameras.items():
             faults = [

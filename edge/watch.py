@@ -27,6 +27,7 @@ from edge.publish.connection import (
 from engines.errors import UnavailableError
 
 MAX_MESSAGE_BYTES = 256 * 1024
+_MAX_STREAMS = 1000
 _ANSWER_S = 10.0
 _RETRY_S = 1.0
 _POLL_S = 0.5
@@ -69,8 +70,11 @@ class Reader:
         stream, seq = payload["stream_id"], payload["seq"]
         last = self._last.get(stream)
         if last is not None and seq <= last:
-            return None
+            # A gap that took the place of a refused message may come after its successors.
+            return [] if payload["phase"] == "gap" else None
         self._last[stream] = seq
+        if len(self._last) > _MAX_STREAMS:
+            self._last.pop(next(iter(self._last)))
         first = payload.get("from_seq")
         expected = seq if payload["phase"] != "gap" or not isinstance(first, int) else first
         if last is None or expected <= last + 1:

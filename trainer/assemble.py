@@ -8,25 +8,22 @@ weights nor the statistics have seen.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.alarm_rule import AlarmRule
 from calibration.stream_statistics import StreamStatistics
-from calibration.threshold import fit_threshold
-from edge.capture.source import Source
 from edge.pipeline import EnergyPipeline, Pipeline, StreamRunner
 from edge.scoring.energy import MixtureEnergy
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.bundle import Bundle, BundleFile, encode_arrays, replace_alarm, write_bundle
 from engines.errors import DataError
 from engines.model_spec import (
-    AlarmSpec,
     HeadSpec,
     InputSpec,
     MapSpec,
@@ -35,28 +32,15 @@ from engines.model_spec import (
     StreamSpec,
     TrainingRecord,
 )
-from trainer.preset import CalibrationPreset, Preset
+from trainer.normal_clip import NormalClip
+from trainer.preset import Preset
+from trainer.recalibrate import HOURS_PER_DAY, recalibrate
 
 NETWORK_INPUT = "patches"
 NETWORK_OUTPUT = "latent"
 RECORDED_PACKAGES = ("vigil", "numpy", "onnxruntime", "opencv-python-headless", "torch")
 
 Progress = Callable[[str], None]
-
-
-class NormalClip(Protocol):
-    """What is needed of a clip of normal footage."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def fps(self) -> float:
-        """Frames per second."""
-
-    def open(self) -> Source:
-        """Its frames, to be entered with `with`."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +106,7 @@ def assemble_bundle(
         DataError: Nothing moves in the held-out clips, or a part does not fit.
         CannotCreateError: `root` cannot be written.
     """
+    part = preset.calibration
     specs = [_stream_spec(stream) for stream in streams]
     runners = [_runner(s, part, threads) for s, part in zip(specs, streams, strict=True)]
     energies = EnergyPipeline(frame=preset.frame, gate=preset.gate, runners=runners)
@@ -144,55 +129,16 @@ def assemble_bundle(
     ]
     bundle = write_bundle(root, model=model, alarm=None, files=files)
     progress("threshold")
-    alarm = calibrate_threshold(
-        bundle, threshold, preset.calibration, seed=record.seed, threads=threads
-    )
-    return replace_alarm(bundle, alarm)
-
-
-def calibrate_threshold(
-    bundle: Bundle,
-    clips: Iterable[NormalClip],
-    settings: CalibrationPreset,
-    *,
-    seed: int,
-    threads: int = 0,
-) -> AlarmSpec:
-    """Threshold for a false-alarm budget from normal clips; the bundle is not changed.
-
-    Raises:
-        DataError: The clips hold no frame.
-    """
-    series = []
-    names = []
     with Pipeline(bundle, threads=threads) as pipeline:
-        for clip in clips:
-            series.append(score_series(pipeline, clip))
-            names.append(clip.name)
-    return fit_threshold(
-        series,
-        budget_per_hour=settings.budget_per_hour,
-        confidence=settings.confidence,
-        open_frames=settings.open_frames,
-        close_s=settings.close_s,
-        merge_s=settings.merge_s,
-        seed=seed,
-        source=f"{len(names)} normal clips: {', '.join(names[:8])}{' ...' * (len(names) > 8)}",
-    )
-
-
-def score_series(
-    pipeline: Pipeline, clip: NormalClip
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Frame times in seconds and smoothed frame scores of one clip, both float64 N."""
-    view = pipeline.new_view()
-    times, scores = [], []
-    with clip.open() as source:
-        for frame in source:
-            result = pipeline.score(view, frame)
-            times.append(result.time_s)
-            scores.append(result.score)
-    return np.array(times), np.array(scores)
+        alarm = recalibrate(
+            pipeline,
+            threshold,
+            rule=AlarmRule(0.0, part.open_frames, part.close_s, part.merge_s),
+            false_alarms_per_day=part.budget_per_hour * HOURS_PER_DAY,
+            confidence=part.confidence,
+            seed=record.seed,
+        )
+    return replace_alarm(bundle, alarm)
 
 
 def _stream_spec(part: StreamParts) -> StreamSpec:

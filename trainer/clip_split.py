@@ -21,7 +21,7 @@ import numpy as np
 from edge.capture.source import Source
 from edge.frames import Frame
 from engines.errors import DataError
-from trainer.assemble import NormalClip
+from trainer.normal_clip import NormalClip
 
 FEWEST_WHOLE_CLIPS = 4
 # A run of fewer frames holds no full motion window and no alarm event.

@@ -18,8 +18,8 @@ from edge.inputs import Cells, StreamInput, open_input
 from edge.vision.observe import Observation, Observer
 from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, InputSpec
-from trainer.assemble import NormalClip
 from trainer.clip_split import count_frames
+from trainer.normal_clip import NormalClip
 from trainer.patch_store import PatchStore, PatchWriter, encode_patches
 from trainer.progress import SilentTraining, TrainingProgress
 

@@ -11,25 +11,23 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.alarm_rule import AlarmParameters
 from calibration.threshold import fit_threshold
 from engines.model_spec import AlarmSpec
-from trainer.datasets.clip import Clip
 from trainer.evaluation.clip_progress import ClipProgress, SilentProgress
 from trainer.evaluation.protocol import Scorer, View
+from trainer.normal_clip import NormalClip
 
 HOURS_PER_DAY = 24.0
 # In the report of a calibration, so many clips are named; of the others the number is told.
 NAMED_CLIPS = 8
 
-# What a bundle without a threshold starts from: the defaults of the alarm rule.
-OPEN_FRAMES, CLOSE_S, MERGE_S = 3, 1.0, 1.0
-
 
 def recalibrate(
     scorer: Scorer[View],
-    clips: Sequence[Clip],
+    clips: Sequence[NormalClip],
     *,
-    old: AlarmSpec | None,
+    rule: AlarmParameters,
     false_alarms_per_day: float,
     confidence: float,
     seed: int = 0,
@@ -40,7 +38,7 @@ def recalibrate(
     Args:
         scorer: The bundle's pipeline.
         clips: Normal footage.
-        old: The bundle's present threshold: its rule for opening and closing is kept.
+        rule: How events open and close; its threshold is not used.
         false_alarms_per_day: Budget, alarm events per day of normal footage.
         confidence: Of the bound that the footage proves.
         seed: Of the bootstrap of an extrapolation.
@@ -55,16 +53,16 @@ def recalibrate(
         series,
         budget_per_hour=false_alarms_per_day / HOURS_PER_DAY,
         confidence=confidence,
-        open_frames=OPEN_FRAMES if old is None else old.open_frames,
-        close_s=CLOSE_S if old is None else old.close_s,
-        merge_s=MERGE_S if old is None else old.merge_s,
+        open_frames=rule.open_frames,
+        close_s=rule.close_s,
+        merge_s=rule.merge_s,
         seed=seed,
         source=_footage_in_words(clips),
     )
 
 
 def score_series(
-    scorer: Scorer[View], clips: Sequence[Clip], *, progress: ClipProgress | None = None
+    scorer: Scorer[View], clips: Sequence[NormalClip], *, progress: ClipProgress | None = None
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Frame times in seconds and frame scores of each clip, both float64 (N,).
 
@@ -87,7 +85,7 @@ def score_series(
         yield np.array(times, dtype=np.float64), np.array(scores, dtype=np.float64)
 
 
-def _footage_in_words(clips: Sequence[Clip]) -> str:
+def _footage_in_words(clips: Sequence[NormalClip]) -> str:
     named = ", ".join(clip.name for clip in clips[:NAMED_CLIPS])
     more = len(clips) - NAMED_CLIPS
     plural = "s" if len(clips) > 1 else ""

@@ -19,6 +19,7 @@ from typing import Any
 
 from engines.atomic import write_text
 from engines.errors import CannotCreateError, DataError, UsageError
+from engines.manifest import MANIFEST_NAME
 from trainer.preset import Preset
 
 RECORD_NAME = "run.json"
@@ -38,6 +39,11 @@ class RunDirectory:
     def bundle(self) -> Path:
         """Folder of the bundle."""
         return self.root / "bundle"
+
+    @property
+    def finished(self) -> bool:
+        """True once the bundle was written, and while it is there."""
+        return bool(self.record["finished"]) and (self.bundle / MANIFEST_NAME).is_file()
 
     def patches(self, part: str) -> Path:
         """Folder of the patch stores of one part of the clips."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from engines.bundle import Bundle
+from engines.bundle import Bundle, load_bundle
 from engines.model_spec import TrainingRecord
 from trainer.assemble import assemble_bundle, versions
 from trainer.clip_split import ClipSplit, split_clips
@@ -72,10 +72,14 @@ def run_training(
     )
     assert prepared is not None
     run, scales = prepared
+    if run.finished:
+        return load_bundle(run.bundle) if ranks.first else None
     streams = _train_streams(run, preset, scales, ranks, progress)
     if not ranks.first:
         return None
-    seconds = _spend(run, began)
+    earlier = float(run.record["seconds"])  # sittings of a resumed run
+    seconds = earlier + time.monotonic() - began
+    run.note(seconds=seconds)
     bundle = assemble_bundle(
         run.bundle,
         preset=preset,
@@ -88,7 +92,8 @@ def run_training(
     )
     if not request.keep_patches:
         run.drop_patches()
-    run.note(seconds=seconds + time.monotonic() - began, finished=True, bundle=bundle.digest)
+    seconds = earlier + time.monotonic() - began
+    run.note(seconds=seconds, finished=True, bundle=bundle.digest)
     return bundle
 
 
@@ -115,6 +120,9 @@ def _prepare(
         processes=ranks.world,
         device=_device_name(ranks.device),
     )
+    if run.finished:
+        progress.say("this run is finished; its bundle is taken as it is")
+        return run, {}
     for note in request.dataset.notes:
         progress.say(note)
     progress.say(
@@ -217,13 +225,6 @@ def _record(
         frames=int(run.record["fit_frames"]),
         seconds=round(seconds, 1),
     )
-
-
-def _spend(run: RunDirectory, began: float) -> float:
-    """Seconds of training so far, earlier sittings of a resumed run included."""
-    seconds = float(run.record["seconds"]) + time.monotonic() - began
-    run.note(seconds=seconds)
-    return seconds
 
 
 def _device_name(device: torch.device) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from edge.cli.log_setup import set_up_logging
+from edge.log import configure_logging
 from engines.errors import UnavailableError, UsageError, VigilError
 
 GROUP = "vigil.commands"
@@ -99,7 +99,7 @@ def report(error: VigilError) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; the console script and `python -m` entry."""
-    set_up_logging()
+    configure_logging()
     sys.exit(_run(arguments))
 
 

@@ -18,7 +18,6 @@ from edge.clock import SystemClock
 from edge.config import CONFIG_SCHEMA, Config, load_config
 from edge.daemon import Daemon
 from edge.launch import open_daemon
-from edge.log import configure_logging
 from edge.publish.address import BrokerAddress
 from edge.run_summary import RunSummary
 from engines.errors import TemporaryError, UsageError
@@ -57,7 +56,7 @@ _TRY_ONLY = ("bundle", "source", "mqtt", "device", "camera", "state", "snapshots
     "--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output."
 )
 def run(config: Path | None, check: bool, as_json: bool, **options: Any) -> None:
-    """Watch the cameras of CONFIG (YAML), or one SOURCE with one BUNDLE for a first try.
+    r"""Watch the cameras of CONFIG (YAML), or one SOURCE with one BUNDLE for a first try.
 
     Each event is published at QoS 1 on vigil/DEVICE/event as `start`, `update` and `end`, with a
     picture of its peak and the score map. Messages lie in an outbox on the disk until the broker
@@ -76,7 +75,6 @@ def run(config: Path | None, check: bool, as_json: bool, **options: Any) -> None
     if check:
         click.echo(f"{config}: no problem found, {len(resolved.cameras)} camera(s)", err=True)
         return
-    configure_logging()
     if resolved.threads == 1:
         cv2.setNumThreads(1)
     with open_daemon(resolved, clock=SystemClock()) as daemon, _stopped_by_signals(daemon):
@@ -138,7 +136,7 @@ def _first_try(given: dict[str, Any]) -> Config:
 
 
 def _state_folder(device: str) -> Path:
-    """systemd's state folder, else the user's."""
+    """The state folder that systemd gives, else the user's."""
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given)
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
@@ -166,10 +164,11 @@ def _report(summary: RunSummary, *, as_json: bool) -> None:
 
 
 def _require_delivered(summary: RunSummary, config: Config) -> None:
-    if summary.outbox_left and not summary.broker_reached:
+    """A recording that ended with messages left is unfinished work; a stopped run is not."""
+    if summary.outbox_left and not summary.stopped:
+        what = "took not all of it" if summary.broker_reached else "could not be reached"
         raise TemporaryError(
-            f"the broker could not be reached; {summary.outbox_left} messages are kept and go out "
-            "at the next run",
+            f"the broker {what}; {summary.outbox_left} messages are kept and go out at the next run",
             where=f"{summary.broker}, {config.state}",
             mend="start the broker (for a try: mosquitto -v), check address and login, run again",
         )

@@ -30,7 +30,7 @@ def watch(
     ca_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Subscribe at the broker URL (mqtt://host[:port]) and print what it sends.
+    r"""Subscribe at the broker URL (mqtt://host[:port]) and print what it sends.
 
     Repeated messages are left out, and a jump in the numbers of a device is told on standard error.
     Ends by itself only with --count or --timeout; otherwise it connects again when the broker

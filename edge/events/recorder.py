@@ -127,5 +127,5 @@ class Recorder:
         except VigilError as error:
             # The alarm is worth more than its picture: it goes out without one.
             self.pictures_failed += 1
-            _log.warning("picture_not_written", event=event.id, error=str(error))
+            _log.warning("picture_not_written", id=event.id, error=str(error))
             return None

@@ -18,7 +18,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from calibration.alarm_rule import AlarmEvent, AlarmMachine, Transition
+from calibration.alarm_rule import TIME_TOLERANCE_S, AlarmEvent, AlarmMachine, Transition
 from edge.clock import Clock
 from edge.events.event import Budget, EndReason, Event, ModelInfo
 from edge.events.explain import streams_at_peak, top_cells, why
@@ -143,7 +143,7 @@ class EventTracker:
             return [self._say("start", event, None)]
         running = self._running
         running.peak = _higher(running.peak, candidate)
-        due = now_s - running.said_s >= UPDATE_EVERY_S
+        due = now_s - running.said_s >= UPDATE_EVERY_S - TIME_TOLERANCE_S
         if due and event.peak_score - running.said_peak >= UPDATE_RISE:
             return [self._say("update", event, None)]
         return []

@@ -137,7 +137,7 @@ class Connection:
             self._client.connect(self._address.host, self._address.port, self._keepalive_s)
         except (OSError, ValueError) as error:
             self.close()
-            raise ConnectionLostError(f"{self._address}: {error}") from error
+            raise ConnectionLostError(str(error)) from error
         return self
 
     def __exit__(

@@ -113,10 +113,84 @@ def running_broker(folder: Path, *, extra: str = "") -> Iterator[Broker]:
         broker.kill()
 
 
-class Subscriber:
-    """Hears everything below `topic` and remembers it; reconnects when the broker returns."""
+class Proxy:
+    """A TCP relay on loopback that can be cut: the network between a client and a broker."""
 
-    def __init__(self, port: int, *, topic: str = "vigil/#", client_id: str = "listener") -> None:
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._blocked = False
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._thread.join(5)
+
+    def cut(self) -> None:
+        """End all connections and refuse new ones until `mend`."""
+        with self._lock:
+            self._blocked = True
+            for one in self._sockets:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+                one.close()
+            self._sockets.clear()
+
+    def mend(self) -> None:
+        with self._lock:
+            self._blocked = False
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._server.accept()
+                self._join(client)
+
+    def _join(self, client: socket.socket) -> None:
+        with self._lock:
+            if self._blocked:
+                client.close()
+                return
+            try:
+                target = socket.create_connection(("127.0.0.1", self._target_port), timeout=2)
+            except OSError:
+                client.close()
+                return
+            target.settimeout(None)
+            self._sockets += [client, target]
+        for source, sink in ((client, target), (target, client)):
+            threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    for one in (source, sink):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+
+
+class Subscriber:
+    """Hears everything below `topic` and remembers it; reconnects when the broker returns.
+
+    At QoS 0 it writes nothing, so that what a dying broker had still sent is read to its end; at
+    QoS 1 the acknowledgement to a dead broker fails and the library throws away what is unread.
+    """
+
+    def __init__(
+        self, port: int, *, topic: str = "vigil/#", client_id: str = "listener", qos: int = 1
+    ) -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
         self.ready = threading.Event()
         self._topic = topic
@@ -124,7 +198,7 @@ class Subscriber:
             CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5
         )
         self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = lambda client, *_: client.subscribe(self._topic, qos=1)
+        self._client.on_connect = lambda client, *_: client.subscribe(self._topic, qos=qos)
         self._client.on_subscribe = lambda *_: self.ready.set()
         self._client.on_disconnect = lambda *_: self.ready.clear()
         self._client.on_message = lambda _c, _u, m: self.messages.append(

@@ -13,7 +13,7 @@ from support.bundles import tiny_bundle
 from support.clips import MemoryClip
 from support.graded import RULE, PaintedPipeline, write_clip
 
-from calibration.alarm_rule import alarm_events
+from calibration.alarm_rule import AlarmRule, alarm_events
 from calibration.poisson import poisson_upper_limit
 from calibration.threshold import fit_threshold
 from edge.cli.main import _run
@@ -115,7 +115,7 @@ def test_known_scores_give_the_threshold_of_the_calibration(tmp_path: Path) -> N
 
     old = RULE.model_copy(update={"open_frames": 1, "close_s": 40.0, "merge_s": 0.0})
     alarm = recalibrate(
-        PaintedPipeline(), clips, old=old, false_alarms_per_day=240.0, confidence=0.9
+        PaintedPipeline(), clips, rule=old, false_alarms_per_day=240.0, confidence=0.9
     )
     direct = fit_threshold(
         [series],
@@ -140,7 +140,7 @@ def test_a_bundle_without_a_threshold_starts_from_the_default_rule(tmp_path: Pat
     alarm = recalibrate(
         PaintedPipeline(),
         open_normal(tmp_path / "yard", fps=10.0),
-        old=None,
+        rule=AlarmRule(threshold=0.0),
         false_alarms_per_day=1.0,
         confidence=0.95,
     )
@@ -153,7 +153,7 @@ def test_many_clips_are_counted_not_listed(tmp_path: Path) -> None:
     alarm = recalibrate(
         PaintedPipeline(),
         open_normal(tmp_path, fps=10.0),
-        old=None,
+        rule=AlarmRule(threshold=0.0),
         false_alarms_per_day=1.0,
         confidence=0.95,
     )

@@ -58,9 +58,9 @@ def known(
     return result, pipeline
 
 
-def run(bundle: Bundle, dataset: Dataset, **options) -> Evaluation:
+def run(bundle: Bundle, dataset: Dataset) -> Evaluation:
     return evaluate_bundle(
-        bundle, dataset, baseline=False, open_pipeline=lambda _: PaintedPipeline(), **options
+        bundle, dataset, baseline=False, open_pipeline=lambda _: PaintedPipeline()
     )
 
 

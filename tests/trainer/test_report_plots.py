@@ -17,7 +17,6 @@ from trainer.evaluation.report_plots import (
 )
 from trainer.evaluation.result import ClipTimeline, Rates
 
-
 Runs = tuple[tuple[int, int], ...]
 
 

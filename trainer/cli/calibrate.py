@@ -9,6 +9,7 @@ from typing import Any
 import click
 import cv2
 
+from calibration.alarm_rule import AlarmRule
 from edge.pipeline import Pipeline
 from engines.bundle import load_bundle, replace_alarm
 from engines.model_spec import AlarmSpec
@@ -78,7 +79,7 @@ def calibrate(
         alarm = recalibrate(
             pipeline,
             clips,
-            old=loaded.alarm,
+            rule=loaded.alarm or AlarmRule(threshold=0.0),
             false_alarms_per_day=false_alarms_per_day,
             confidence=confidence,
             seed=seed,

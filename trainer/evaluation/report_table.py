@@ -33,9 +33,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         table.add_row(escape(row.name), *row.figures, style="bold" if row.lead else "")
     console.print(table)
     for name, value in _facts(evaluation):
-        console.print(f"{name:<14}{value}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name:<21}{value}", markup=False, highlight=False, soft_wrap=True)
     for note in origin.notes:
-        console.print(f"{'note':<14}{note}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{'note':<21}{note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:

@@ -32,7 +32,8 @@ from engines.model_spec import (
     StreamSpec,
     TrainingRecord,
 )
-from trainer.assemble import NormalClip, versions
+from trainer.assemble import versions
+from trainer.normal_clip import NormalClip
 
 NEIGHBOUR_SIGMA_CELLS = 4.0
 # Weight, in moving cells, of the statistics over the whole picture where little was seen.

@@ -1,0 +1,33 @@
+# vigil: `make demo` shows it, `make test` proves it. Everything runs from .venv, made on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: help setup demo check test format clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: ## Prepare .venv with vigil in it
+	@scripts/set_up.sh setup
+
+demo: setup ## Learn, watch and report a small rendered scene, with a real broker; under 5 minutes
+	@$(BIN)/vigil demo --out demo-out
+
+check: setup ## Ruff, mypy and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: ## Everything: set-up, check and all tests
+	@scripts/set_up.sh test
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest
+
+format: setup ## Lay out the code and mend what can be mended automatically
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what was made, .venv included
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo-out build dist

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Prepares .venv with vigil in it. Usage: scripts/set_up.sh [setup|test]
+# Debian packages that are missing are installed where that is permitted (root, or sudo without a
+# password); otherwise one line says what to install. "test" also wants a mosquitto broker.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+goal=${1:-setup}
+python=${PYTHON:-python3}
+extras=${EXTRAS:-train,broker,dev}
+venv=.venv
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 69; }
+
+install_debian() {
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    as_root=(sudo -n)
+    sudo -n true 2>/dev/null || return 1
+  fi
+  command -v apt-get >/dev/null || return 1
+  say "installing Debian packages: $*"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null 2>&1 || true
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1
+}
+
+command -v "$python" >/dev/null || install_debian python3 python3-venv ||
+  fail "there is no $python; install it: sudo apt-get install python3 python3-venv"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+  fail "Python 3.10 or newer is needed, $("$python" --version) found; name another: make setup PYTHON=python3.12"
+
+if [ ! -x "$venv/bin/python" ]; then
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || install_debian python3-venv ||
+    fail "this Python cannot make virtual environments; install: sudo apt-get install python3-venv"
+  say "making $venv with $("$python" --version)"
+  "$python" -m venv "$venv"
+fi
+
+stamp="$venv/.set-up"
+wanted=$(cat pyproject.toml constraints.txt "$0" | sha256sum | cut -c1-64)-$extras
+if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
+  say "installing wheels into $venv (several hundred MB on the first run)"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+    --constraint constraints.txt --editable ".[$extras]" 2> >(grep -v '^WARNING: Location' >&2) ||
+    fail "pip could not install the wheels, see above; check the network, then run this again"
+  printf '%s' "$wanted" > "$stamp"
+fi
+
+if [ "$goal" = test ] && ! command -v mosquitto >/dev/null && [ ! -x /usr/sbin/mosquitto ]; then
+  install_debian mosquitto ||
+    say "no mosquitto broker: its tests will be skipped; install: sudo apt-get install mosquitto"
+fi

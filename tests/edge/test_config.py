@@ -1,0 +1,167 @@
+"""The configuration: all mistakes at once, each at its line, and nothing secret repeated."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.config import Config, ConfigFileError, config_from_text, load_config
+from edge.yaml_positions import parse
+from engines.errors import InputMissingError
+
+GOOD = """\
+schema_version: 1
+device: gate-01
+bundle: bundle
+state: /var/lib/vigil
+mqtt:
+  url: mqtts://broker.local
+  username: vigil
+  password_file: secret
+  protocol: 5
+  keepalive: 15s
+  reconnect_max: 2m
+outbox: {max_size: 2MiB, max_rows: 500}
+defaults: {realtime: true}
+cameras:
+  yard: {source: rtsp://10.0.0.7/one}
+  door: {source: clips/door.mp4, realtime: false, fps: 12.5}
+  usb: {source: 0}
+"""
+
+
+def problems_of(text: str) -> list[str]:
+    with pytest.raises(ConfigFileError) as caught:
+        config_from_text(text, file="gate.yaml", folder=Path("/etc/vigil"))
+    return [problem.render("gate.yaml") for problem in caught.value.problems]
+
+
+def good(text: str = GOOD) -> Config:
+    return config_from_text(text, file="gate.yaml", folder=Path("/etc/vigil"))
+
+
+def test_a_good_file_is_read_with_units_defaults_and_paths_from_its_folder() -> None:
+    config = good()
+    assert config.bundle == Path("/etc/vigil/bundle")
+    assert config.state == Path("/var/lib/vigil")
+    assert config.media_folder == Path("/var/lib/vigil/media")
+    assert config.mqtt.password_file == Path("/etc/vigil/secret")
+    assert config.mqtt.protocol == "5"
+    assert (config.mqtt.keepalive, config.mqtt.reconnect_max) == (15.0, 120.0)
+    assert (config.mqtt.address.host, config.mqtt.address.port) == ("broker.local", 8883)
+    assert (config.outbox.max_size, config.outbox.max_rows) == (2 * 2**20, 500)
+    assert config.cameras["yard"].realtime is True
+    assert config.cameras["yard"].source == "rtsp://10.0.0.7/one"
+    assert config.cameras["door"].realtime is False
+    assert config.cameras["door"].source == "/etc/vigil/clips/door.mp4"
+    assert config.cameras["usb"].source == "0"
+
+
+def test_every_mistake_is_told_at_once_at_its_line_and_column() -> None:
+    text = """\
+schema_version: 1
+device: Gate 01
+bundel: ./b
+state: s
+mqtt:
+  url: mqtt://host
+  keepalive: 10
+  keepalive: 20s
+cameras:
+  yard:
+    souce: rtsp://x
+    fps: -1
+  on:
+    source: 0
+"""
+    assert problems_of(text) == [
+        "gate.yaml:1:1: bundle: the key `bundle` is missing",
+        "gate.yaml:2:1: device: names are 1 to 32 of a-z, 0-9, _ and -",
+        "gate.yaml:3:1: bundel: unknown key; did you mean `bundle`?",
+        "gate.yaml:7:3: mqtt.keepalive: write a number and a unit (ms, s, m, h, d), such as 10s",
+        "gate.yaml:8:3: mqtt.keepalive: this key stands here twice, first in line 7",
+        "gate.yaml:10:3: cameras.yard.source: the key `source` is missing",
+        "gate.yaml:11:5: cameras.yard.souce: unknown key; did you mean `source`?",
+        "gate.yaml:12:5: cameras.yard.fps: Input should be greater than 0",
+        "gate.yaml:13:3: cameras: keys must be text, found True; write it in quotes",
+    ]
+
+
+def test_a_wrong_default_is_told_once_where_it_stands() -> None:
+    text = GOOD.replace("{realtime: true}", "{fps: fast}")
+    found = problems_of(text)
+    assert len(found) == 1
+    assert found[0].startswith("gate.yaml:13:12: defaults.fps: ")
+
+
+def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
+    found = problems_of(GOOD.replace("mqtts://broker.local", "mqtt://bob:hunter2@broker.local"))
+    assert len(found) == 1
+    assert "gate.yaml:6:3: mqtt.url: " in found[0]
+    assert "password_file" in found[0]
+    assert "hunter2" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "gate.yaml:1:1: the file is empty"),
+        ("- a\n- b\n", "gate.yaml:1:1: the file must be a mapping"),
+        ("a: [1, 2\nb: 3\n", "gate.yaml:2:2: not YAML: "),
+        ("a: &x [*x]\n", "nested deeper than"),
+        ("a: " + "[" * 2000, "gate.yaml:1:"),
+        ("a: !!python/object:os.system x\n", "could not determine a constructor"),
+        ("a: 1\n---\nb: 2\n", "expected a single document"),
+        ("a: \x00", "not YAML"),
+        ("{[1]: 2}", "keys must be text, found a list or mapping"),
+    ],
+)
+def test_what_is_no_configuration_is_told_and_never_a_traceback(text: str, expected: str) -> None:
+    assert any(expected in problem for problem in problems_of(text))
+
+
+def test_aliases_cannot_blow_up() -> None:
+    levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    levels += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    document = parse("\n".join(levels))
+    assert any("too many aliases" in problem.message for problem in document.problems)
+
+
+def test_a_file_that_is_missing_too_large_or_no_text(tmp_path: Path) -> None:
+    with pytest.raises(InputMissingError):
+        load_config(tmp_path / "nothing.yaml")
+    large = tmp_path / "large.yaml"
+    large.write_bytes(b"#" * (2**20 + 1))
+    with pytest.raises(ConfigFileError, match="larger than 1 MiB"):
+        load_config(large)
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"a: 1\nb: \xff\n")
+    with pytest.raises(ConfigFileError, match=r"binary\.yaml:2:1: not UTF-8"):
+        load_config(binary)
+
+
+def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "gate.yaml"
+    file.write_text(GOOD)
+    assert load_config(file).bundle == tmp_path / "bundle"
+
+
+def problems_or_none(text: str) -> list[str]:
+    try:
+        config_from_text(text, file="x", folder=Path("/"))
+    except ConfigFileError as error:
+        return [problem.render("x") for problem in error.problems] or ["an error without problems"]
+    return []
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=200))
+def test_any_text_is_refused_with_problems(text: str) -> None:
+    assert problems_or_none(text) not in ([], ["an error without problems"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(GOOD.splitlines()), st.text(max_size=12))
+def test_any_broken_line_is_told_or_harmless(line: str, text: str) -> None:
+    assert problems_or_none(GOOD.replace(line, text, 1)) != ["an error without problems"]

@@ -1,0 +1,324 @@
+"""The daemon as a whole over made scores and a real broker: what it says, and how it ends."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from support.broker import Broker, Subscriber, free_port, running_broker, wait_until
+from support.clips import MemorySource
+from support.scores import PlayedPipeline, detector, frame
+
+from edge.clock import SystemClock
+from edge.daemon import CameraJob, Daemon, DaemonSettings
+from edge.events.event import load_schema
+from edge.frames import Frame
+from edge.publish.address import BrokerAddress, Topics
+from edge.publish.outbox import Outbox
+from edge.publish.publisher import BrokerSettings
+from edge.run_summary import RunSummary
+from engines.errors import DataError, InputMissingError, TemporaryError, VigilError
+
+pytestmark = pytest.mark.broker
+
+TOPICS = Topics("gate-01")
+ONE_EVENT = [1.0] * 10 + [5.0] * 10 + [1.0] * 40
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with running_broker(tmp_path) as running:
+        yield running
+
+
+def recording(name: str, length: int, *, fps: float = 10.0) -> MemorySource:
+    return MemorySource([frame(i, fps=fps) for i in range(length)], name, fps)
+
+
+class LiveSource(MemorySource):
+    """Frames at their own speed, then failure or the end."""
+
+    def __init__(
+        self, length: int, *, fps: float, failure: VigilError | None = None, endless: bool = False
+    ) -> None:
+        super().__init__([], "camera", fps, live=True)
+        self._length, self._failure, self._endless = length, failure, endless
+
+    def __iter__(self) -> Iterator[Frame]:
+        number = 0
+        while self._endless or number < self._length:
+            time.sleep(1.0 / self.fps)
+            yield frame(number % self._length, fps=self.fps)
+            number += 1
+        if self._failure is not None:
+            raise self._failure
+
+
+def daemon(
+    folder: Path,
+    url: str,
+    scores: dict[str, Sequence[float]],
+    *,
+    jobs: Sequence[CameraJob] = (),
+    flush_s: float = 5.0,
+    **changes: Any,
+) -> Daemon:
+    clock = SystemClock()
+    return Daemon(
+        settings=DaemonSettings(
+            broker=BrokerSettings(
+                address=BrokerAddress.parse(url), topics=TOPICS, reconnect_max_s=0.1
+            ),
+            media=folder / "media",
+            flush_s=flush_s,
+            **changes,
+        ),
+        cameras=jobs or [CameraJob(name, recording(name, len(s))) for name, s in scores.items()],
+        pipeline=PlayedPipeline(scores),
+        detector=detector(),
+        outbox=Outbox(folder / "o.sqlite3", device="gate-01", topic=TOPICS.event, clock=clock),
+        clock=clock,
+    )
+
+
+def test_an_event_is_published_with_its_pictures_and_the_run_is_summed_up(
+    tmp_path: Path, broker: Broker
+) -> None:
+    with Subscriber(broker.port) as subscriber:
+        summary = daemon(tmp_path, broker.url, {"yard": ONE_EVENT}).run()
+        wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
+        events = subscriber.events()
+    for event in events:
+        jsonschema.validate(event, load_schema())
+    assert [event["phase"] for event in events] == ["start", "end"]
+    assert [event["seq"] for event in events] == [1, 2]
+    assert events[0]["started_position_s"] == 1.0
+    assert (events[1]["reason"], events[1]["duration_s"]) == ("normal", 1.9)
+    assert events[0]["why"].startswith("motion: beyond anything seen here")
+    for picture in (events[0]["snapshot"], events[0]["heatmap"]):
+        assert (tmp_path / "media" / Path(picture["path"]).name).stat().st_size == picture["bytes"]
+    assert (summary.frames, summary.events, summary.delivered) == (60, 1, 2)
+    assert (summary.outbox_left, summary.broker_reached, summary.stopped) == (0, True, False)
+    assert summary.fps > 0
+    assert json.loads(json.dumps(summary.to_json()))["cameras"]["yard"]["frames"] == 60
+    assert summary.lines()[0].startswith("60 frames in ")
+
+
+def test_the_retained_topics_tell_the_truth(tmp_path: Path, broker: Broker) -> None:
+    with Subscriber(broker.port) as subscriber:
+        daemon(tmp_path, broker.url, {"yard": [1.0] * 5 + [5.0] * 10}).run()
+        wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
+        said = [p for t, p, _ in subscriber.messages if t == TOPICS.camera_alarm("yard")]
+        state = json.loads(subscriber.last(TOPICS.state) or "{}")
+        camera = json.loads(subscriber.last(TOPICS.camera_state("yard")) or "{}")
+    assert said[0] == b"OFF"
+    assert said[-1] == b"OFF"
+    assert (camera["state"], camera["event"]) == ("disabled", None)
+    assert state["degraded"] == []
+    assert state["release"] == "0.1.0"
+
+
+def test_a_recording_that_ends_during_an_event_ends_the_event(
+    tmp_path: Path, broker: Broker
+) -> None:
+    with Subscriber(broker.port) as subscriber:
+        daemon(tmp_path, broker.url, {"yard": [1.0] * 5 + [5.0] * 10}).run()
+        wait_until(lambda: len(subscriber.events()) == 2)
+        assert subscriber.events()[1]["reason"] == "source_ended"
+
+
+def test_several_cameras_share_one_step(tmp_path: Path, broker: Broker) -> None:
+    scores = {"yard": ONE_EVENT, "door": [1.0] * 30, "gate": ONE_EVENT + ONE_EVENT}
+    one = daemon(tmp_path, broker.url, scores)
+    with Subscriber(broker.port) as subscriber:
+        summary = one.run()
+        wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
+        events = subscriber.events()
+    pipeline = one._pipeline
+    assert isinstance(pipeline, PlayedPipeline)
+    assert pipeline.steps == [3] * 30 + [2] * 30 + [1] * 60
+    assert [e["camera"] for e in events if e["phase"] == "start"].count("gate") == 2
+    assert {name: c.events for name, c in summary.cameras.items()} == {
+        "yard": 1,
+        "door": 0,
+        "gate": 2,
+    }
+    assert [e["seq"] for e in events] == [1, 2, 3, 4, 5, 6]
+
+
+def test_without_a_broker_everything_waits_and_goes_out_next_time(tmp_path: Path) -> None:
+    url = f"mqtt://127.0.0.1:{free_port()}"
+    first = daemon(tmp_path, url, {"yard": ONE_EVENT}, flush_s=0.2).run()
+    assert (first.events, first.outbox_left, first.broker_reached) == (1, 2, False)
+    with running_broker(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        second = daemon(tmp_path, broker.url, {"yard": ONE_EVENT}).run()
+        wait_until(lambda: len(subscriber.events()) == 4)
+        assert [e["seq"] for e in subscriber.events()] == [1, 2, 3, 4]
+    assert (second.delivered, second.outbox_left) == (4, 0)
+
+
+def test_a_broker_that_restarts_during_the_run_loses_nothing(
+    tmp_path: Path, broker: Broker
+) -> None:
+    many = ONE_EVENT * 25
+    job = CameraJob("yard", recording("yard", len(many), fps=500.0), realtime=True)
+    # At 500 frames per second close and merge would take as many frames; the rule counts seconds.
+    with Subscriber(broker.port, qos=0) as subscriber:
+        one = daemon(tmp_path, broker.url, {"yard": many}, jobs=[job], flush_s=10.0)
+        one._detector = detector(close_s=0.02, merge_s=0.02)
+        result: list[RunSummary] = []
+        runner = threading.Thread(target=lambda: result.append(one.run()))
+        runner.start()
+        wait_until(lambda: len(subscriber.events()) > 6)
+        subscriber.ready.clear()
+        broker.kill()
+        time.sleep(0.3)
+        broker.start()
+        runner.join(30)
+    (summary,) = result
+    assert (summary.events, summary.outbox_left) == (25, 0)
+    assert summary.delivered >= 50
+
+
+def test_a_stop_ends_open_events_and_says_offline(tmp_path: Path, broker: Broker) -> None:
+    job = CameraJob("yard", LiveSource(1000, fps=100.0, endless=True))
+    one = daemon(tmp_path, broker.url, {"yard": [5.0] * 1000}, jobs=[job])
+    with Subscriber(broker.port) as subscriber:
+        result: list[RunSummary] = []
+        runner = threading.Thread(target=lambda: result.append(one.run()))
+        runner.start()
+        wait_until(lambda: subscriber.last(TOPICS.camera_alarm("yard")) == "ON")
+        begin = time.monotonic()
+        one.request_stop()
+        runner.join(10)
+        assert time.monotonic() - begin < 3.0
+        wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
+        events = subscriber.events()
+    assert [(e["phase"], e["reason"]) for e in events] == [("start", None), ("end", "stopped")]
+    assert result[0].stopped
+    assert subscriber.last(TOPICS.camera_alarm("yard")) == "OFF"
+
+
+def test_events_left_open_by_a_crash_are_ended_at_the_next_start(
+    tmp_path: Path, broker: Broker
+) -> None:
+    clock = SystemClock()
+    with Outbox(
+        tmp_path / "o.sqlite3", device="gate-01", topic=TOPICS.event, clock=clock
+    ) as outbox:
+        # What a killed daemon leaves behind: a start without an end.
+        one = daemon(tmp_path / "other", broker.url, {"yard": ONE_EVENT})
+        tracker = one_tracker(one)
+        start = next(r for i in range(20) for r in tracker(i))
+        outbox.append(start.event.payload())
+    with Subscriber(broker.port) as subscriber:
+        daemon(tmp_path, broker.url, {"yard": [1.0] * 5}).run()
+        wait_until(lambda: len(subscriber.events()) == 2)
+        first, last = subscriber.events()
+    assert (last["id"], last["phase"], last["reason"]) == (first["id"], "end", "daemon_restart")
+    jsonschema.validate(last, load_schema())
+
+
+def one_tracker(one: Daemon) -> Any:
+    from support.scores import scored  # noqa: PLC0415  # only here
+
+    from edge.events.tracker import EventTracker  # noqa: PLC0415  # only here
+
+    tracker = EventTracker(
+        device="gate-01", camera="yard", detector=one._detector, clock=SystemClock()
+    )
+    return lambda i: tracker.update(frame(i), scored(frame(i), ONE_EVENT[i]))
+
+
+def test_a_camera_that_is_lost_ends_its_event_and_leaves_the_others_alone(
+    tmp_path: Path, broker: Broker
+) -> None:
+    lost = TemporaryError("the camera stopped delivering", where="yard")
+    jobs = [
+        CameraJob("yard", LiveSource(20, fps=100.0, failure=lost)),
+        CameraJob("door", recording("door", 60, fps=100.0), realtime=True),
+    ]
+    scores = {"yard": [5.0] * 20, "door": [1.0] * 60}
+    one = daemon(tmp_path, broker.url, scores, jobs=jobs)
+    with Subscriber(broker.port) as subscriber:
+        summary = one.run()
+        wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
+        (start, end) = subscriber.events()
+        camera = json.loads(subscriber.last(TOPICS.camera_state("yard")) or "{}")
+    assert (start["camera"], end["reason"]) == ("yard", "camera_lost")
+    assert camera["state"] == "lost"
+    assert summary.cameras["door"].frames == 60
+    assert one.failures == [lost]
+    assert "the camera stopped delivering" in "\n".join(summary.lines())
+
+
+class MissingSource(MemorySource):
+    def __enter__(self) -> MemorySource:
+        raise InputMissingError("there is no such file", where=self.name)
+
+
+def test_a_source_that_is_not_there_ends_a_lonely_run_but_not_that_of_others(
+    tmp_path: Path, broker: Broker
+) -> None:
+    missing = CameraJob("yard", MissingSource([], "nothing.avi", 10.0))
+    with pytest.raises(InputMissingError):
+        daemon(tmp_path, broker.url, {"yard": []}, jobs=[missing]).run()
+    jobs = [missing, CameraJob("door", recording("door", 60))]
+    one = daemon(tmp_path, broker.url, {"yard": [], "door": ONE_EVENT}, jobs=jobs)
+    summary = one.run()
+    assert summary.cameras["door"].events == 1
+    assert [type(error) for error in one.failures] == [InputMissingError]
+
+
+class BrokenPipeline(PlayedPipeline):
+    def step(self, work: Any) -> Any:
+        if len(self.steps) >= 20:
+            raise DataError("the network gave NaN")
+        return super().step(work)
+
+
+def test_when_scoring_breaks_what_had_happened_is_delivered_first(
+    tmp_path: Path, broker: Broker
+) -> None:
+    one = daemon(tmp_path, broker.url, {"yard": ONE_EVENT})
+    one._pipeline = BrokenPipeline({"yard": ONE_EVENT})
+    with Subscriber(broker.port) as subscriber:
+        with pytest.raises(DataError, match="NaN"):
+            one.run()
+        wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
+        assert [e["phase"] for e in subscriber.events()] == ["start", "end"]
+    assert threading.active_count() < 5
+
+
+def test_a_live_camera_gives_its_newest_frame_only(tmp_path: Path, broker: Broker) -> None:
+    class Slow(PlayedPipeline):
+        def step(self, work: Any) -> Any:
+            time.sleep(0.05)
+            return super().step(work)
+
+    job = CameraJob("yard", LiveSource(100, fps=200.0))
+    one = daemon(tmp_path, broker.url, {"yard": [1.0] * 100}, jobs=[job])
+    one._pipeline = Slow({"yard": [1.0] * 100})
+    summary = one.run()
+    camera = summary.cameras["yard"]
+    assert camera.frames + camera.dropped == 100
+    assert camera.dropped > 50
+
+
+def test_a_recording_in_real_time_takes_its_time(tmp_path: Path, broker: Broker) -> None:
+    job = CameraJob("yard", recording("yard", 21, fps=40.0), realtime=True)
+    summary = daemon(tmp_path, broker.url, {"yard": [1.0] * 21}, jobs=[job]).run()
+    assert summary.seconds == pytest.approx(0.5, abs=0.1)
+    assert summary.frames == 21
+
+
+def test_another_frame_rate_than_the_models_is_told(
+    tmp_path: Path, broker: Broker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon(tmp_path, broker.url, {"yard": [1.0] * 5}, expected_fps=25.0).run()
+    captured = capsys.readouterr()
+    assert "frame_rate_differs" in captured.out + captured.err

@@ -1,0 +1,193 @@
+"""Scores to messages: one start, one end, updates by rule, the picture of the true peak."""
+
+import datetime
+import uuid
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.clock import ManualClock
+from support.scores import THRESHOLD, alarm, detector, frame, scored
+
+from calibration.alarm_rule import alarm_events
+from edge.events.explain import rarity, streams_at_peak, top_cells, why
+from edge.events.identifiers import moment_of, uuid7
+from edge.events.tracker import EventTracker, Report
+
+QUIET, LOUD = 1.0, 5.0
+
+
+def play(scores: list[float], **changes: float) -> tuple[list[Report], EventTracker]:
+    tracker = EventTracker(
+        device="gate-01", camera="yard", detector=detector(**changes), clock=ManualClock()
+    )
+    reports = []
+    for index, score in enumerate(scores):
+        one = frame(index)
+        reports += tracker.update(one, scored(one, score))
+    return reports, tracker
+
+
+def test_an_event_starts_once_and_ends_once_with_its_times() -> None:
+    reports, tracker = play([QUIET] * 5 + [LOUD] * 10 + [QUIET] * 30)
+    assert [r.event.phase for r in reports] == ["start", "end"]
+    start, end = (r.event for r in reports)
+    assert start.id == end.id
+    assert (start.rev, end.rev) == (1, 2)
+    # Frames 5..14 are above at 10 frames per second; it opens at the third of them, falls quiet
+    # one second after the last and is closed for good a further second later.
+    assert (start.frame, start.position_s, start.started_position_s) == (7, 0.7, 0.5)
+    assert start.duration_s == pytest.approx(0.2)
+    assert (start.reason, start.ended_at) == (None, None)
+    assert end.frame == 34
+    assert end.duration_s == pytest.approx(1.9)
+    assert end.reason == "normal"
+    origin = ManualClock().wall
+    assert end.started_at == origin + datetime.timedelta(seconds=0.5)
+    assert end.ended_at == origin + datetime.timedelta(seconds=2.4)
+    assert end.at == origin + datetime.timedelta(seconds=3.4)
+    assert tracker.open_id is None
+
+
+def test_two_frames_above_are_no_event() -> None:
+    reports, _ = play([QUIET, LOUD, LOUD, QUIET] * 10)
+    assert reports == []
+
+
+def test_the_picture_is_the_highest_frame_and_is_sent_again_only_if_it_changed() -> None:
+    reports, _ = play([LOUD, 6.0, LOUD] + [LOUD] * 20 + [8.5] + [LOUD] * 5 + [QUIET] * 30)
+    start, end = reports
+    assert start.peak is not None
+    assert start.peak.frame.index == 1
+    assert end.peak is not None
+    assert end.peak.frame.index == 23
+    assert (end.event.peak_score, end.event.peak_position_s) == (8.5, 2.3)
+    assert end.event.score == QUIET
+    unchanged, _ = play([LOUD] * 10 + [QUIET] * 30)
+    assert unchanged[0].peak is not None
+    assert unchanged[1].peak is None
+
+
+def test_updates_come_at_most_every_five_seconds_and_only_when_the_peak_rose_by_one() -> None:
+    rising = [LOUD + 0.1 * i for i in range(120)]
+    reports, _ = play(rising + [QUIET] * 30)
+    assert [r.event.phase for r in reports] == ["start", "update", "update", "end"]
+    assert [r.event.position_s for r in reports[:3]] == pytest.approx([0.2, 5.2, 10.2])
+    flat, _ = play([LOUD] * 120 + [QUIET] * 30)
+    assert [r.event.phase for r in flat] == ["start", "end"]
+
+
+def test_a_source_that_ends_or_is_lost_ends_its_event() -> None:
+    reports, tracker = play([LOUD] * 6)
+    assert tracker.open_id == reports[0].event.id
+    (last,) = tracker.finish("camera_lost")
+    assert (last.event.phase, last.event.reason) == ("end", "camera_lost")
+    assert tracker.finish("stopped") == []
+
+
+def test_live_frames_give_their_own_wall_clock() -> None:
+    tracker = EventTracker(
+        device="gate-01", camera="yard", detector=detector(), clock=ManualClock()
+    )
+    captured = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
+    reports = []
+    for index in range(3):
+        moment = captured + datetime.timedelta(seconds=index / 10)
+        one = frame(index)
+        one = type(one)(one.index, one.time_s, one.bgr, captured_at=moment)
+        reports += tracker.update(one, scored(one, LOUD))
+    assert reports[0].event.started_at == captured
+    assert reports[0].event.at == captured + datetime.timedelta(seconds=0.2)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 2.0, 3.0, 3.5, 4.0, 9.0]), max_size=120))
+def test_the_tracker_tells_exactly_the_events_that_calibration_counts(scores: list[float]) -> None:
+    reports, tracker = play(scores)
+    reports += tracker.finish("source_ended")
+    expected = alarm_events([i / 10 for i in range(len(scores))], scores, alarm())
+    ends = [r.event for r in reports if r.event.phase == "end"]
+    assert len([r for r in reports if r.event.phase == "start"]) == len(ends) == len(expected)
+    for event, truth in zip(ends, expected, strict=True):
+        assert event.peak_score == truth.peak_score
+        assert event.started_position_s == truth.first_s
+        assert event.peak_position_s == truth.peak_s
+    # The picture shows the frame with the peak score, whatever was merged.
+    pictured = {r.event.id: r.peak for r in reports if r.peak is not None}
+    for event in ends:
+        peak = pictured[event.id]
+        assert peak is not None
+        assert peak.scored.score == event.peak_score
+    revisions: dict[str, int] = {}
+    for report in reports:
+        assert report.event.rev == revisions.get(report.event.id, 0) + 1
+        revisions[report.event.id] = report.event.rev
+
+
+@pytest.mark.parametrize(
+    ("surprise", "words"),
+    [
+        (0.2, "a little unusual here"),
+        (1.0, "rarer than 1 in 10 cells seen here"),
+        (3.6990, "rarer than 1 in 5,000 cells seen here"),
+        (3.6980, "rarer than 1 in 2,000 cells seen here"),
+        (5.999, "rarer than 1 in 500,000 cells seen here"),
+        (6.0, "beyond anything seen here (rarer than 1 in 1,000,000 cells)"),
+        (400.0, "beyond anything seen here (rarer than 1 in 1,000,000 cells)"),
+    ],
+)
+def test_rarity_in_words(surprise: float, words: str) -> None:
+    assert rarity(surprise) == words
+
+
+def test_why_names_the_stream_that_weighs_most() -> None:
+    weights = {"appearance": 0.5, "motion": 0.5}
+    assert why({"appearance": 1.0, "motion": 3.7}, weights) == (
+        "motion: rarer than 1 in 5,000 cells seen here"
+    )
+    both = why({"appearance": 4.0, "motion": 3.0}, weights)
+    assert both == (
+        "appearance: rarer than 1 in 10,000 cells seen here; "
+        "motion: rarer than 1 in 1,000 cells seen here"
+    )
+    assert why({"appearance": 4.0, "motion": 3.0}, {"appearance": 0.2, "motion": 0.8}).startswith(
+        "motion: "
+    )
+    assert "nothing stands out" in why({"appearance": 0.0}, weights)
+
+
+def test_an_event_says_where_and_why() -> None:
+    reports, _ = play([4.5] * 5)
+    event = reports[0].event
+    assert event.streams == pytest.approx({"appearance": 3.0, "motion": 6.0})
+    assert event.why.startswith("motion: beyond anything seen here")
+    (cell,) = event.cells
+    assert (cell.x, cell.y, cell.w, cell.h) == pytest.approx((2 / 6, 1 / 4, 1 / 6, 1 / 4))
+
+
+def test_cells_are_the_highest_above_the_threshold_at_most_sixteen() -> None:
+    one = scored(frame(0), 0.0)
+    one.map[:] = THRESHOLD + 1.0
+    one.map[2, 3] = 9.0
+    cells = top_cells(one, THRESHOLD)
+    assert len(cells) == 16
+    assert cells[0].score == 9.0
+    one.map[:] = 0.5
+    assert len(top_cells(one, THRESHOLD)) == 1
+
+
+def test_the_streams_are_read_on_the_whole_plateau_of_a_maximum_filter() -> None:
+    one = scored(frame(0), 6.0, cell=(1, 1))
+    one.map[0:3, 0:3] = 6.0
+    assert streams_at_peak(one)["motion"] == pytest.approx(8.0)
+
+
+def test_uuid7_is_version_7_unique_and_sorts_by_time() -> None:
+    moment = datetime.datetime(2026, 7, 1, 21, 14, 3, 120_000, tzinfo=datetime.timezone.utc)
+    many = [uuid7(moment) for _ in range(1000)]
+    assert len(set(many)) == 1000
+    assert {value.version for value in many} == {7}
+    assert {value.variant for value in many} == {uuid.RFC_4122}
+    assert moment_of(many[0]) == moment
+    later = uuid7(moment + datetime.timedelta(milliseconds=1))
+    assert all(str(value) < str(later) for value in many)

@@ -1,0 +1,332 @@
+"""Outbox to broker, against a real mosquitto that is killed, restarted and frozen meanwhile."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.broker import (
+    Broker,
+    Proxy,
+    Subscriber,
+    free_port,
+    running_broker,
+    wait_until,
+    without_repeats,
+)
+
+from edge.clock import SystemClock
+from edge.publish.address import BrokerAddress, Login, Topics
+from edge.publish.connection import Protocol
+from edge.publish.outbox import Outbox
+from edge.publish.outbox_thread import OutboxThread
+from edge.publish.publisher import BrokerSettings, Publisher
+
+pytestmark = pytest.mark.broker
+
+TOPICS = Topics("gate-01")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with running_broker(tmp_path) as running:
+        yield running
+
+
+class Line:
+    """An outbox and its publisher."""
+
+    def __init__(self, folder: Path, url: str, **changes: Any) -> None:
+        clock = SystemClock()
+        box = Outbox(folder / "o.sqlite3", device="gate-01", topic=TOPICS.event, clock=clock)
+        self.outbox = OutboxThread(box, on_commit=self._wake)
+        values: dict[str, Any] = {"reconnect_max_s": 0.1, "keepalive_s": 5, **changes}
+        settings = BrokerSettings(address=BrokerAddress.parse(url), topics=TOPICS, **values)
+        self.publisher = Publisher(settings=settings, outbox=self.outbox, clock=clock)
+
+    def _wake(self) -> None:
+        self.publisher.wake()
+
+    def send(self, count: int, *, first: int = 0) -> None:
+        for number in range(first, first + count):
+            self.outbox.append({"id": f"e{number}", "phase": "start", "rev": 1, "n": number})
+
+    def empty(self) -> bool:
+        return self.outbox.depth().rows == 0
+
+
+@contextlib.contextmanager
+def line(folder: Path, url: str, *, flush_s: float = 1.0, **changes: Any) -> Iterator[Line]:
+    one = Line(folder, url, **changes)
+    one.outbox.start()
+    try:
+        one.publisher.start()
+        yield one
+    finally:
+        one.publisher.stop(flush_s=flush_s)
+        one.outbox.close()
+
+
+def numbers(subscriber: Subscriber) -> list[int]:
+    return [event["seq"] for event in without_repeats(subscriber.events())]
+
+
+def test_messages_arrive_once_each_in_order_not_retained(tmp_path: Path, broker: Broker) -> None:
+    with Subscriber(broker.port) as subscriber, line(tmp_path, broker.url) as one:
+        one.send(200)
+        wait_until(one.empty)
+        wait_until(lambda: len(subscriber.events()) == 200)
+        assert [event["seq"] for event in subscriber.events()] == list(range(1, 201))
+    with Subscriber(broker.port, client_id="late", topic="vigil/+/event") as late:
+        time.sleep(0.1)
+        assert late.events() == []
+
+
+def test_a_broker_killed_while_messages_flow_loses_none_and_disorders_none(tmp_path: Path) -> None:
+    """Sessions die with the broker; a relay keeps the publisher away until the listener is back."""
+    total = 1500
+    with (
+        running_broker(tmp_path) as broker,
+        Proxy(broker.port) as network,
+        Subscriber(broker.port, qos=0) as subscriber,
+        line(tmp_path, network.url) as one,
+    ):
+        sender = threading.Thread(target=one.send, args=(total,))
+        sender.start()
+        for _ in range(5):
+            heard = len(subscriber.messages)
+            wait_until(lambda h=heard: len(subscriber.messages) > h + 40)
+            subscriber.ready.clear()
+            broker.kill()
+            network.cut()
+            broker.start()
+            assert subscriber.ready.wait(10)
+            network.mend()
+        sender.join()
+        wait_until(one.empty, timeout_s=20)
+        wait_until(lambda: numbers(subscriber)[-1:] == [total])
+        assert one.publisher.state.connects >= 6
+    assert numbers(subscriber) == list(range(1, total + 1))
+
+
+def test_a_network_that_is_cut_again_and_again_loses_none(tmp_path: Path, broker: Broker) -> None:
+    total = 1000
+    with (
+        Proxy(broker.port) as network,
+        Subscriber(broker.port) as subscriber,
+        line(tmp_path, network.url) as one,
+    ):
+        sender = threading.Thread(target=one.send, args=(total,))
+        sender.start()
+        for _ in range(10):
+            heard = len(subscriber.messages)
+            wait_until(lambda h=heard: len(subscriber.messages) > h + 20)
+            network.cut()
+            network.mend()
+        sender.join()
+        wait_until(one.empty, timeout_s=20)
+        wait_until(lambda: numbers(subscriber)[-1:] == [total])
+    assert numbers(subscriber) == list(range(1, total + 1))
+
+
+def test_a_broker_that_comes_later_gets_everything(tmp_path: Path) -> None:
+    with running_broker(tmp_path) as broker:
+        broker.kill()
+        with line(tmp_path, broker.url) as one:
+            one.send(50)
+            wait_until(lambda: one.outbox.depth().rows == 50)
+            wait_until(lambda: one.publisher.state.last_error is not None)
+            assert not one.publisher.state.connected
+            broker.start()
+            wait_until(one.empty)
+            assert one.publisher.state.delivered == 50
+
+
+def test_what_is_left_goes_out_at_the_next_start(tmp_path: Path) -> None:
+    url = f"mqtt://127.0.0.1:{free_port()}"
+    with line(tmp_path, url, flush_s=0.0) as one:
+        one.send(30)
+        wait_until(lambda: one.outbox.depth().rows == 30)
+    with running_broker(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        with line(tmp_path, broker.url) as one:
+            one.send(5, first=30)
+            wait_until(one.empty)
+        wait_until(lambda: len(subscriber.events()) == 35)
+        assert numbers(subscriber) == list(range(1, 36))
+        assert [event["n"] for event in subscriber.events()] == list(range(35))
+
+
+def test_a_frozen_broker_loses_nothing(tmp_path: Path, broker: Broker) -> None:
+    with Subscriber(broker.port) as subscriber, line(tmp_path, broker.url) as one:
+        one.send(10)
+        wait_until(one.empty)
+        broker.freeze()
+        one.send(100, first=10)
+        time.sleep(0.5)
+        assert one.outbox.depth().rows == 100
+        broker.thaw()
+        wait_until(one.empty)
+        wait_until(lambda: len(numbers(subscriber)) == 110)
+        assert numbers(subscriber) == list(range(1, 111))
+
+
+def test_a_broker_that_hangs_for_good_is_noticed_by_the_keep_alive(tmp_path: Path) -> None:
+    """A server that accepts and says CONNACK once, then nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        accepted: list[socket.socket] = []
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    peer, _ = server.accept()
+                    accepted.append(peer)
+                    peer.recv(4096)
+                    peer.sendall(bytes([0x20, 3, 0, 0, 0]))  # CONNACK, success, no properties
+
+        threading.Thread(target=serve, daemon=True).start()
+        with line(tmp_path, f"mqtt://127.0.0.1:{port}", keepalive_s=1, flush_s=0.0) as one:
+            one.send(20)
+            wait_until(lambda: one.publisher.state.connects >= 2, timeout_s=15)
+            assert one.outbox.depth().rows == 20
+        for peer in accepted:
+            peer.close()
+
+
+def test_the_last_will_says_offline_when_the_connection_dies(
+    tmp_path: Path, broker: Broker
+) -> None:
+    with (
+        Subscriber(broker.port) as subscriber,
+        Proxy(broker.port) as network,
+        line(tmp_path, network.url),
+    ):
+        wait_until(lambda: subscriber.last(TOPICS.status) == "online")
+        network.cut()
+        wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
+        network.mend()
+        wait_until(lambda: subscriber.last(TOPICS.status) == "online")
+
+
+def test_a_clean_stop_says_offline_itself_and_it_is_retained(
+    tmp_path: Path, broker: Broker
+) -> None:
+    with Subscriber(broker.port) as subscriber:
+        with line(tmp_path, broker.url):
+            wait_until(lambda: subscriber.last(TOPICS.status) == "online")
+        wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
+        assert [m for m in subscriber.messages if m[1] == b"offline"] == [
+            (TOPICS.status, b"offline", False)
+        ]
+    with Subscriber(broker.port, client_id="late") as late:
+        wait_until(lambda: (TOPICS.status, b"offline", True) in late.messages)
+
+
+def test_retained_states_come_before_online_and_again_on_every_connect(
+    tmp_path: Path, broker: Broker
+) -> None:
+    alarm, many = TOPICS.camera_alarm("yard"), 100
+    with (
+        Proxy(broker.port) as network,
+        Subscriber(broker.port) as subscriber,
+        line(tmp_path, network.url) as one,
+    ):
+        wait_until(lambda: one.publisher.state.connected)
+        one.publisher.retain(alarm, "ON")
+        wait_until(lambda: subscriber.last(alarm) == "ON")
+        for number in range(many):  # more than may be under way at once
+            one.publisher.retain(TOPICS.camera_state(f"c{number}"), "{}")
+        network.cut()
+        one.publisher.retain(alarm, "OFF")
+        wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
+        subscriber.messages.clear()
+        network.mend()
+        wait_until(lambda: subscriber.last(TOPICS.status) == "online")
+        topics = [topic for topic, _, _ in subscriber.messages]
+        assert topics[-1] == TOPICS.status
+        assert len(topics) == many + 2
+        assert subscriber.last(alarm) == "OFF"
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_both_protocols(tmp_path: Path, broker: Broker, protocol: Protocol) -> None:
+    with Subscriber(broker.port) as subscriber:
+        with line(tmp_path, broker.url, protocol=protocol) as one:
+            one.send(40)
+            wait_until(one.empty)
+        wait_until(lambda: len(subscriber.events()) == 40)
+
+
+def test_an_old_broker_is_spoken_to_in_its_own_protocol(tmp_path: Path) -> None:
+    """A server that refuses MQTT 5 the way old brokers do, and takes 3.1.1."""
+    versions: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    peer, _ = server.accept()
+                    versions.append(peer.recv(4096)[8])  # protocol level in CONNECT
+                    peer.sendall(bytes([0x20, 2, 0, 0 if versions[-1] == 4 else 1]))
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"mqtt://127.0.0.1:{server.getsockname()[1]}"
+        with line(tmp_path, url, flush_s=0.0) as one:
+            wait_until(lambda: one.publisher.state.connected)
+    assert versions == [5, 4]
+
+
+def test_a_login_is_needed_and_a_wrong_one_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    password = tmp_path / "passwords"
+    tool = shutil.which("mosquitto_passwd")
+    if tool is None:
+        pytest.skip("mosquitto_passwd is not installed")
+    subprocess.run([tool, "-c", "-b", str(password), "vigil", "right"], check=True)
+    password.chmod(0o644)
+    extra = f"allow_anonymous false\npassword_file {password}"
+    with running_broker(tmp_path, extra=extra) as broker:
+        with line(tmp_path, broker.url, login=Login("vigil", "wrong-one"), flush_s=0.0) as one:
+            one.send(3)
+            wait_until(lambda: one.publisher.state.last_error is not None)
+            assert "ot authorized" in str(one.publisher.state.last_error)
+            assert one.publisher.state.connects == 0
+        with line(tmp_path, broker.url, login=Login("vigil", "right")) as one:
+            wait_until(one.empty)
+    captured = capsys.readouterr()
+    assert "mqtt_refused" in captured.out + captured.err
+    assert "wrong-one" not in captured.out + captured.err
+
+
+def test_a_broker_that_refuses_our_messages_gets_them_later(tmp_path: Path) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text(f"topic read #\ntopic write {TOPICS.root}/status\n")
+    rules.chmod(0o644)
+    with running_broker(tmp_path, extra=f"acl_file {rules}") as broker:
+        with line(tmp_path, broker.url, flush_s=0.0) as one:
+            one.send(5)
+            wait_until(lambda: "refuses messages" in str(one.publisher.state.last_error))
+            assert one.outbox.depth().rows == 5
+        broker.stop()
+        rules.write_text("topic readwrite #\n")
+        broker.start()
+        with Subscriber(broker.port) as subscriber:
+            with line(tmp_path, broker.url) as one:
+                wait_until(one.empty)
+            wait_until(lambda: numbers(subscriber) == [1, 2, 3, 4, 5])
+
+
+def test_stopping_never_waits_for_a_broker_that_is_not_there(tmp_path: Path) -> None:
+    with line(tmp_path, f"mqtt://127.0.0.1:{free_port()}", flush_s=0.3) as one:
+        one.send(3)
+        wait_until(lambda: one.publisher.state.last_error is not None)
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 2.0
+    assert threading.active_count() < 5
