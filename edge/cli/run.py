@@ -167,8 +167,9 @@ def _require_delivered(summary: RunSummary, config: Config) -> None:
     """A recording that ended with messages left is unfinished work; a stopped run is not."""
     if summary.outbox_left and not summary.stopped:
         what = "took not all of it" if summary.broker_reached else "could not be reached"
+        left = f"{summary.outbox_left} messages are kept and go out at the next run"
         raise TemporaryError(
-            f"the broker {what}; {summary.outbox_left} messages are kept and go out at the next run",
+            f"the broker {what}; {left}",
             where=f"{summary.broker}, {config.state}",
             mend="start the broker (for a try: mosquitto -v), check address and login, run again",
         )

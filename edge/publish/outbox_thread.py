@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
 import structlog
@@ -25,7 +26,8 @@ MAX_HELD = 1000  # messages in memory that are not committed yet; then `append` 
 RETRY_S = 5.0
 
 Result = TypeVar("Result")
-_Job = tuple[Callable[[], Any], "Future[Any]"]
+# The call, and where its result goes; without such a place a failure ends the thread, aloud.
+_Job = tuple[Callable[[], Any], "Future[Any] | None"]
 
 _log = structlog.get_logger()
 
@@ -75,31 +77,31 @@ class OutboxThread:
         json.dumps(payload, allow_nan=False)
         while not self._room.acquire(timeout=0.5):
             self._alive()
-        self._ask(lambda: self._append(payload))
+        self._tell(lambda: self._append(payload))
 
     def fetch(self, *, after: int, limit: int) -> list[Row]:
         """See `Outbox.fetch`."""
-        return self._ask(lambda: self._outbox.fetch(after=after, limit=limit)).result()
+        return self._ask(lambda: self._outbox.fetch(after=after, limit=limit))
 
     def delete(self, seqs: Sequence[int]) -> None:
         """See `Outbox.delete`; done in the background, before any later `fetch`."""
-        self._ask(lambda: self._delete(seqs))
+        self._tell(lambda: self._delete(seqs))
 
     def reject(self, seq: int, *, reason: str) -> None:
         """See `Outbox.reject`; waits for it."""
-        self._ask(lambda: self._outbox.reject(seq, reason=reason)).result()
+        self._ask(lambda: self._outbox.reject(seq, reason=reason))
 
     def open_events(self) -> list[Payload]:
         """See `Outbox.open_events`."""
-        return self._ask(self._outbox.open_events).result()
+        return self._ask(self._outbox.open_events)
 
     def depth(self) -> Depth:
         """What waits, messages held in memory included."""
-        return self._ask(self._depth).result()
+        return self._ask(self._depth)
 
     def identity(self) -> tuple[str, int]:
         """`stream_id` and the newest number."""
-        return self._ask(lambda: (self._outbox.stream_id, self._outbox.last_seq)).result()
+        return self._ask(lambda: (self._outbox.stream_id, self._outbox.last_seq))
 
     def close(self) -> None:
         """Finish the jobs, try once more to commit what is held, close the file."""
@@ -113,11 +115,19 @@ class OutboxThread:
                 "the outbox thread has ended", where=str(self._outbox.path), mend="see the log"
             )
 
-    def _ask(self, call: Callable[[], Result]) -> Future[Result]:
+    def _tell(self, call: Callable[[], None]) -> None:
+        self._alive()
+        self._jobs.put((call, None))
+
+    def _ask(self, call: Callable[[], Result]) -> Result:
         self._alive()
         future: Future[Result] = Future()
         self._jobs.put((call, future))
-        return future
+        while True:
+            try:
+                return future.result(timeout=1.0)
+            except FutureTimeoutError:
+                self._alive()  # else the answer would never come
 
     def _work(self) -> None:
         try:
@@ -173,13 +183,16 @@ class OutboxThread:
                 job = self._jobs.get_nowait()
             except queue.Empty:
                 return
-            if job is not None:
+            if job is not None and job[1] is not None:
                 job[1].set_exception(InternalError("the outbox thread has ended"))
 
 
 def _run(job: _Job) -> None:
     call, future = job
+    if future is None:
+        call()
+        return
     try:
         future.set_result(call())
-    except BaseException as error:  # noqa: BLE001  # handed to the one who asked
+    except Exception as error:  # noqa: BLE001  # handed to the one who asked
         future.set_exception(error)

@@ -11,11 +11,12 @@ import jsonschema
 import pytest
 from support.broker import Broker, Subscriber, free_port, running_broker, wait_until
 from support.clips import MemorySource
-from support.scores import PlayedPipeline, detector, frame
+from support.scores import PlayedPipeline, detector, frame, scored
 
 from edge.clock import SystemClock
 from edge.daemon import CameraJob, Daemon, DaemonSettings
 from edge.events.event import load_schema
+from edge.events.tracker import EventTracker
 from edge.frames import Frame
 from edge.publish.address import BrokerAddress, Topics
 from edge.publish.outbox import Outbox
@@ -115,8 +116,7 @@ def test_the_retained_topics_tell_the_truth(tmp_path: Path, broker: Broker) -> N
         said = [p for t, p, _ in subscriber.messages if t == TOPICS.camera_alarm("yard")]
         state = json.loads(subscriber.last(TOPICS.state) or "{}")
         camera = json.loads(subscriber.last(TOPICS.camera_state("yard")) or "{}")
-    assert said[0] == b"OFF"
-    assert said[-1] == b"OFF"
+    assert said[-1] == b"OFF"  # latest-value: a run this short may end before it is connected
     assert (camera["state"], camera["event"]) == ("disabled", None)
     assert state["degraded"] == []
     assert state["release"] == "0.1.0"
@@ -211,27 +211,15 @@ def test_events_left_open_by_a_crash_are_ended_at_the_next_start(
         tmp_path / "o.sqlite3", device="gate-01", topic=TOPICS.event, clock=clock
     ) as outbox:
         # What a killed daemon leaves behind: a start without an end.
-        one = daemon(tmp_path / "other", broker.url, {"yard": ONE_EVENT})
-        tracker = one_tracker(one)
-        start = next(r for i in range(20) for r in tracker(i))
-        outbox.append(start.event.payload())
+        tracker = EventTracker(device="gate-01", camera="yard", detector=detector(), clock=clock)
+        reports = [tracker.update(frame(i), scored(frame(i), ONE_EVENT[i])) for i in range(20)]
+        outbox.append(next(filter(None, reports))[0].event.payload())
     with Subscriber(broker.port) as subscriber:
         daemon(tmp_path, broker.url, {"yard": [1.0] * 5}).run()
         wait_until(lambda: len(subscriber.events()) == 2)
         first, last = subscriber.events()
     assert (last["id"], last["phase"], last["reason"]) == (first["id"], "end", "daemon_restart")
     jsonschema.validate(last, load_schema())
-
-
-def one_tracker(one: Daemon) -> Any:
-    from support.scores import scored  # noqa: PLC0415  # only here
-
-    from edge.events.tracker import EventTracker  # noqa: PLC0415  # only here
-
-    tracker = EventTracker(
-        device="gate-01", camera="yard", detector=one._detector, clock=SystemClock()
-    )
-    return lambda i: tracker.update(frame(i), scored(frame(i), ONE_EVENT[i]))
 
 
 def test_a_camera_that_is_lost_ends_its_event_and_leaves_the_others_alone(

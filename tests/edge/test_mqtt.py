@@ -90,7 +90,7 @@ def test_messages_arrive_once_each_in_order_not_retained(tmp_path: Path, broker:
 
 def test_a_broker_killed_while_messages_flow_loses_none_and_disorders_none(tmp_path: Path) -> None:
     """Sessions die with the broker; a relay keeps the publisher away until the listener is back."""
-    total = 1500
+    total = 700
     with (
         running_broker(tmp_path) as broker,
         Proxy(broker.port) as network,
@@ -99,7 +99,7 @@ def test_a_broker_killed_while_messages_flow_loses_none_and_disorders_none(tmp_p
     ):
         sender = threading.Thread(target=one.send, args=(total,))
         sender.start()
-        for _ in range(5):
+        for _ in range(3):
             heard = len(subscriber.messages)
             wait_until(lambda h=heard: len(subscriber.messages) > h + 40)
             subscriber.ready.clear()
@@ -111,12 +111,12 @@ def test_a_broker_killed_while_messages_flow_loses_none_and_disorders_none(tmp_p
         sender.join()
         wait_until(one.empty, timeout_s=20)
         wait_until(lambda: numbers(subscriber)[-1:] == [total])
-        assert one.publisher.state.connects >= 6
+        assert one.publisher.state.connects >= 4
     assert numbers(subscriber) == list(range(1, total + 1))
 
 
 def test_a_network_that_is_cut_again_and_again_loses_none(tmp_path: Path, broker: Broker) -> None:
-    total = 1000
+    total = 500
     with (
         Proxy(broker.port) as network,
         Subscriber(broker.port) as subscriber,
@@ -124,7 +124,7 @@ def test_a_network_that_is_cut_again_and_again_loses_none(tmp_path: Path, broker
     ):
         sender = threading.Thread(target=one.send, args=(total,))
         sender.start()
-        for _ in range(10):
+        for _ in range(6):
             heard = len(subscriber.messages)
             wait_until(lambda h=heard: len(subscriber.messages) > h + 20)
             network.cut()

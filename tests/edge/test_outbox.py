@@ -18,7 +18,7 @@ from edge.events.event import load_schema
 from edge.publish.outbox import Bounds, Outbox, Row
 from edge.publish.outbox_thread import OutboxThread
 from edge.publish.retention import runs_of
-from engines.errors import CannotCreateError, TemporaryError
+from engines.errors import CannotCreateError, InternalError, TemporaryError
 
 TOPIC = "vigil/gate-01/event"
 
@@ -203,7 +203,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps)
 def test_whatever_happens_each_number_is_delivered_or_named_by_a_gap(
     tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[str, int, int]]
@@ -312,4 +312,15 @@ def test_the_thread_tells_why_it_cannot_open_and_refuses_what_is_no_json(tmp_pat
     with pytest.raises(ValueError, match="not JSON compliant"):
         thread.append(message("a", "start") | {"score": float("nan")})
     assert thread.depth().rows == 0
+    thread.close()
+
+
+def test_a_fault_of_ours_ends_the_thread_aloud_instead_of_holding_messages_back(
+    tmp_path: Path,
+) -> None:
+    thread = OutboxThread(outbox(tmp_path / "o.sqlite3"))
+    thread.start()
+    thread.append({"no": "id"})
+    with pytest.raises(InternalError):
+        thread.depth()
     thread.close()

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.publish as publish
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paho.mqtt import publish
 from support.broker import free_port, running_broker
 from support.clock import ManualClock
 from support.scores import detector, frame, scored

@@ -1,1 +1,11 @@
-"""Rendered fixed-camera scenes with known ground truth."""
+"""Rendered fixed-camera scenes with known ground truth.
+
+`render_scene` writes a data set that `trainer.datasets.open_dataset` reads. It must not know of
+models, training or scores.
+"""
+
+from trainer.scenes.kinds import KINDS
+from trainer.scenes.render import SceneTruth, TrueEvent, render_scene
+from trainer.scenes.settings import SceneSettings
+
+__all__ = ["KINDS", "SceneSettings", "SceneTruth", "TrueEvent", "render_scene"]
