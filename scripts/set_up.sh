@@ -2,12 +2,14 @@
 # Prepares .venv with vigil in it. Usage: scripts/set_up.sh [setup|test]
 # Debian packages that are missing are installed where that is permitted (root, or sudo without a
 # password); otherwise one line says what to install. "test" also wants a mosquitto broker.
+# TORCH="torch==2.9.1" (any pip requirement or wheel file) takes another PyTorch than the pinned one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 goal=${1:-setup}
 python=${PYTHON:-python3}
 extras=${EXTRAS:-train,broker,dev}
+torch=${TORCH:-}
 venv=.venv
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -31,7 +33,8 @@ command -v "$python" >/dev/null || install_debian python3 python3-venv ||
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
   fail "Python 3.10 or newer is needed, $("$python" --version) found; name another: make setup PYTHON=python3.12"
 
-if [ ! -x "$venv/bin/python" ]; then
+# Without pip it is the rest of an attempt that was broken off.
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
   "$python" -c 'import ensurepip, venv' 2>/dev/null || install_debian python3-venv ||
     fail "this Python cannot make virtual environments; install: sudo apt-get install python3-venv"
   say "making $venv with $("$python" --version)"
@@ -39,11 +42,18 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 
 stamp="$venv/.set-up"
-wanted=$(cat pyproject.toml constraints.txt "$0" | sha256sum | cut -c1-64)-$extras
+wanted=$(cat pyproject.toml constraints.txt "$0" | sha256sum | cut -c1-64)-$extras-$torch
 if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
   say "installing wheels into $venv (several hundred MB on the first run)"
+  pins=constraints.txt
+  if [ -n "$torch" ]; then
+    # The pinned PyTorch and the CUDA packages of exactly that release must not stand in its way.
+    pins="$venv/constraints.txt"
+    grep -vE '^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==' constraints.txt > "$pins"
+  fi
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-    --constraint constraints.txt --editable ".[$extras]" 2> >(grep -v '^WARNING: Location' >&2) ||
+    --constraint "$pins" --editable ".[$extras]" ${torch:+"$torch"} \
+    2> >(grep -v '^WARNING: Location' >&2) ||
     fail "pip could not install the wheels, see above; check the network, then run this again"
   printf '%s' "$wanted" > "$stamp"
 fi

@@ -36,6 +36,7 @@ from engines.errors import VigilError
 
 ONLINE, OFFLINE = "online", "offline"
 ANSWER_S = 10.0  # for CONNACK
+FIRST_ANSWER_S = 3.0  # while it is not known which version of MQTT the broker can read
 GOODBYE_S = 2.0  # for the acknowledgement of `offline`
 BLOCKED_S = 60.0  # pause after the broker refused us or our messages
 _IDLE_S = 1.0  # the library wants to look at its keep-alive timer that often
@@ -67,6 +68,10 @@ class PublisherState:
     last_error: str | None
 
 
+class _NoAnswerError(ConnectionLostError):
+    """Something listens there, but it has not answered CONNECT."""
+
+
 class Publisher:
     """Outbox to broker.
 
@@ -88,6 +93,7 @@ class Publisher:
         self._stop = threading.Event()
         self._stop_at = 0.0
         self._protocol: Protocol = settings.protocol or "5"
+        self._protocol_known = settings.protocol is not None
         self._connected = False
         self._connects = self._delivered = 0
         self._last_error: str | None = None
@@ -171,12 +177,19 @@ class Publisher:
         return False
 
     def _await_answer(self, connection: Connection) -> None:
-        deadline = self._clock.monotonic() + ANSWER_S
-        while not connection.established:
-            left = deadline - self._clock.monotonic()
-            if left <= 0 or self._finished():
-                raise ConnectionLostError(f"no answer within {ANSWER_S:g} s")
-            connection.poll(min(left, _IDLE_S))
+        allowed_s = ANSWER_S if self._protocol_known else FIRST_ANSWER_S
+        deadline = self._clock.monotonic() + allowed_s
+        try:
+            while not connection.established:
+                left = deadline - self._clock.monotonic()
+                if left <= 0 or self._finished():
+                    raise _NoAnswerError(f"no answer within {allowed_s:g} s")
+                connection.poll(min(left, _IDLE_S))
+        except ConnectionRefusedByBrokerError:
+            raise
+        except ConnectionLostError as error:
+            raise _NoAnswerError(str(error)) from error
+        self._protocol_known = True
         self._connected = True
         self._connects += 1
         self._last_error = None
@@ -229,8 +242,7 @@ class Publisher:
         return self._stop.is_set() and self._clock.monotonic() >= self._stop_at
 
     def _note_loss(self, error: ConnectionLostError, pause: _Pause) -> None:
-        if isinstance(error, ConnectionRefusedByBrokerError) and error.code == BAD_PROTOCOL:
-            self._switch_protocol()
+        if self._other_protocol(error):
             pause.none()
             return
         blocked = isinstance(error, ConnectionRefusedByBrokerError | PublishingBlockedError)
@@ -238,6 +250,8 @@ class Publisher:
             pause.at_least(min(BLOCKED_S, self._settings.reconnect_max_s))
         else:
             pause.grow()
+        if not self._protocol_known:
+            self._protocol = "5"  # the older one has not worked either
         text = str(error)
         # The same failure again and again is told once; the state topic and summary carry it on.
         if text != self._last_error:
@@ -249,12 +263,18 @@ class Publisher:
             )
         self._last_error = text
 
-    def _switch_protocol(self) -> None:
-        if self._settings.protocol is not None or self._protocol == "3.1.1":
-            self._last_error = "the broker does not speak this version of MQTT"
-            return
+    def _other_protocol(self, error: ConnectionLostError) -> bool:
+        """Whether to try the other version: the broker says so, or keeps silent at the first one.
+
+        Some old brokers cannot read a CONNECT of MQTT 5 with a will and just say nothing.
+        """
+        refused = isinstance(error, ConnectionRefusedByBrokerError) and error.code == BAD_PROTOCOL
+        silent = isinstance(error, _NoAnswerError)
+        if self._protocol_known or self._protocol == "3.1.1" or not (refused or silent):
+            return False
         self._protocol = "3.1.1"
-        self._log.info("mqtt_older_protocol", protocol=self._protocol)
+        self._log.info("mqtt_older_protocol", protocol=self._protocol, reason=str(error))
+        return True
 
     def _rest(self, seconds: float) -> None:
         """Pause before the next try; a stop shortens it, so that its time is used for trying."""

@@ -330,3 +330,33 @@ def test_stopping_never_waits_for_a_broker_that_is_not_there(tmp_path: Path) -> 
         begin = time.monotonic()
     assert time.monotonic() - begin < 2.0
     assert threading.active_count() < 5
+
+
+def test_a_broker_that_keeps_silent_at_the_new_protocol_is_tried_with_the_old_one(
+    tmp_path: Path,
+) -> None:
+    """Closes the connection at MQTT 5 without a word; after a success it is not doubted again."""
+    versions: list[int] = []
+    peers: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    peer, _ = server.accept()
+                    versions.append(peer.recv(4096)[8])  # protocol level in CONNECT
+                    if versions[-1] == 4:
+                        peer.sendall(bytes([0x20, 2, 0, 0]))
+                        peers.append(peer)
+                    else:
+                        peer.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"mqtt://127.0.0.1:{server.getsockname()[1]}"
+        with line(tmp_path, url, flush_s=0.0) as one:
+            wait_until(lambda: one.publisher.state.connects == 1)
+            wait_until(lambda: len(peers) == 1)
+            peers[0].close()
+            wait_until(lambda: one.publisher.state.connects == 2)
+        peers[-1].close()
+    assert versions == [5, 4, 4]

@@ -21,7 +21,7 @@ from trainer.scenes.kinds import WALKING_SPEED, Person
 from trainer.scenes.route import Route
 from trainer.scenes.script import Actor, ClipScript, write_scripts
 
-SMALL = SceneSettings(width=160, height=112, fps=5.0, normal_seconds=6.0, test_seconds=8.0)
+SMALL = SceneSettings(width=160, height=112, fps=4.0, normal_seconds=6.0, test_seconds=8.0)
 
 
 def small(**changes: object) -> SceneSettings:
@@ -51,7 +51,7 @@ def walker(foot_y: float, seed: int, *, anomalous: bool = False) -> Actor:
 
 
 def test_equal_seeds_give_equal_files_and_others_do_not(tmp_path: Path) -> None:
-    scenes = [small(seed=1), small(seed=1), small(seed=2)]
+    scenes = [small(seed=seed, anomalies=("cyclist",)) for seed in (1, 1, 2)]
     truths = [render_scene(scene, tmp_path / str(n)) for n, scene in enumerate(scenes)]
     trees = [tree(tmp_path / str(n)) for n in range(3)]
     assert trees[0] == trees[1]
@@ -86,7 +86,7 @@ def test_a_data_set_reader_sees_labels_that_match_the_masks(tmp_path: Path) -> N
     assert truth.normal_frames == sum(clip.frame_count or 0 for clip in dataset.train)
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 10_000), perspective=st.booleans())
 def test_the_normal_part_has_no_anomaly(seed: int, perspective: bool) -> None:
     scene = small(seed=seed, perspective=perspective)
@@ -104,27 +104,29 @@ def test_the_normal_part_has_no_anomaly(seed: int, perspective: bool) -> None:
             assert WALKING_SPEED[0] <= pace <= WALKING_SPEED[1]
 
 
-@settings(max_examples=8)
-@given(seed=st.integers(0, 10_000), kind=st.sampled_from(sorted(KINDS)))
-def test_a_mask_is_what_taking_the_actor_away_changes(seed: int, kind: str) -> None:
-    scene = small(seed=seed, anomalies=(kind,))
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("perspective", [False, True])
+def test_a_mask_is_what_taking_the_actor_away_changes(kind: str, perspective: bool) -> None:
+    scene = SceneSettings(seed=5, fps=3.0, anomalies=(kind,), perspective=perspective)
     camera = SceneCamera(scene)
     script = write_scripts(scene)[-1]
     others = [actor for actor in script.actors if actor.anomalous_from_s == inf]
     assert len(others) == len(script.actors) - 1
-    seen = 0
+    masked = unmarked = unchanged = 0
     for index in range(script.frames):
-        time_s = index / scene.fps
-        picture, mask = camera.draw(script.actors, time_s)
+        picture, mask = camera.draw(script.actors, index / scene.fps)
         if mask is None:
             continue
-        seen += 1
-        difference = changed(picture, camera.draw(others, time_s)[0])
-        # Anti-aliased edges change pixels that the actor covers by less than half: one px about.
-        assert not (difference & ~grown(mask)).any()
-        # Inside, only a garment that happens to equal what is behind it leaves a pixel as it was.
-        assert (difference & mask).sum() >= 0.9 * mask.sum()
-    assert seen > 0
+        difference = changed(picture, camera.draw(others, index / scene.fps)[0])
+        masked += int(mask.sum())
+        unmarked += int((difference & ~grown(mask)).sum())
+        unchanged += int((mask & ~difference).sum())
+    assert masked > 1000
+    # Beside the mask and its anti-aliased rim of one pixel nothing changes, but for slits between
+    # people in front through which less than half of a pixel is seen.
+    assert unmarked <= 0.005 * masked
+    # Inside it every pixel does, but for a garment that equals what is behind it.
+    assert unchanged <= 0.02 * masked
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -139,7 +141,7 @@ def test_an_event_has_normal_life_before_and_after_it(kind: str, seed: int) -> N
         for index in range(script.frames)
     ]
     assert any(flags)
-    assert not any(flags[:15])
+    assert not any(flags[:15])  # 3 s; the very edge of the picture takes a moment to be crossed
     assert not any(flags[-15:])
     # Alone in the scene nobody hides it: one run.
     assert sum(now and not before for before, now in zip([False, *flags], flags, strict=False)) == 1
@@ -253,6 +255,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
 
 def test_progress_counts_each_frame_to_the_end(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    truth = render_scene(SMALL, tmp_path / "s", progress=lambda *pair: seen.append(pair))
+    scene = small(anomalies=("cyclist",))
+    truth = render_scene(scene, tmp_path / "s", progress=lambda *pair: seen.append(pair))
     total = truth.normal_frames + truth.test_frames
     assert seen == [(done, total) for done in range(1, total + 1)]

@@ -26,8 +26,9 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 @dataclass
 class Brush:
-    """Every primitive is drawn twice with the same anti-aliasing: its colour on the picture, and
-    `truth_value` on the truth layer. So an actor in front removes what it hides from the truth of
+    """Draws each primitive twice: its colour on the picture, `truth_value` on the truth layer.
+
+    Both have the same anti-aliasing. So an actor in front removes what it hides from the truth of
     an actor behind, and the truth of a pixel is its coverage by the anomalous actor.
 
     Attributes:

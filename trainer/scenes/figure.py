@@ -152,7 +152,7 @@ class _Trunk:
         self._lean = radians(lean)
 
     def point(self, ahead: Point) -> Point:
-        """px of a point relative to the hip, heading to the right, in body heights."""
+        """Pixels of a point relative to the hip, heading to the right, in body heights."""
         size = self._looks.height
         return self._hip[0] + self._heading * size * ahead[0], self._hip[1] + size * ahead[1]
 

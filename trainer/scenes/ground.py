@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -66,9 +67,7 @@ def paint_background(settings: SceneSettings) -> NDArray[np.uint8]:
         ((158, 166, 170), 4.0),
         ((58, 122, 88), 10.0),
     )
-    for (first, last), (colour, grain) in zip(
-        zip(bounds, bounds[1:], strict=False), grounds, strict=True
-    ):
+    for (first, last), (colour, grain) in zip(pairwise(bounds), grounds, strict=True):
         picture[first:last] = _textured(rng, last - first, width, colour, grain)
     brush = Brush(picture)
     _draw_wall(brush, rng, settings, bounds[1])
@@ -83,7 +82,7 @@ def _textured(
     fine = rng.normal(0.0, grain, (height, width))
     coarse = rng.normal(0.0, 1.0, (height // 12 + 2, width // 24 + 2))
     patches = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) * grain
-    light = (fine + patches)[:, :, np.newaxis]
+    light = (fine + np.asarray(patches, np.float64))[:, :, np.newaxis]
     return np.clip(np.asarray(colour) + light, 0, 255).astype(np.uint8)
 
 
@@ -95,7 +94,7 @@ def _draw_wall(brush: Brush, rng: np.random.Generator, settings: SceneSettings, 
         y = row * course
         brush.limb((0.0, y), (float(width), y), 1.0, 1.0, mortar)
         for x in np.arange((row % 2) * course, width, 2 * course):
-            brush.limb((float(x), y), (float(x), y + course), 1.0, 1.0, mortar)
+            brush.limb((float(x), y), (float(x), min(y + course, end - 1.0)), 1.0, 1.0, mortar)
     for left in np.arange(24.0 * unit, width, 84.0 * unit):
         glass = int(rng.integers(60, 105))
         for inset, colour in (

@@ -131,7 +131,7 @@ def _render_clip(
     video = cv2.VideoWriter(
         str(path),
         cv2.CAP_OPENCV_MJPEG,
-        cv2.VideoWriter_fourcc(*"MJPG"),
+        cv2.VideoWriter.fourcc(*"MJPG"),
         settings.fps,
         (settings.width, settings.height),
     )
