@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.cell_statistics import CellStatistics
+from calibration.neighbourhood import fit_neighbourhood
 from calibration.tail import TailModel
 from engines.errors import DataError
+
+Pooling = Literal["cell", "neighbourhood"]
 
 CELLS_PREFIX = "cells_"
 TAIL_PREFIX = "tail_"
@@ -38,6 +42,8 @@ class StreamStatistics:
         rows: NDArray[np.int64],
         columns: NDArray[np.int64],
         shape: tuple[int, int],
+        *,
+        pooling: Pooling = "cell",
     ) -> StreamStatistics:
         """Fit on energies of normal cells.
 
@@ -46,6 +52,7 @@ class StreamStatistics:
             rows: int64, N rows on the stream's grid.
             columns: int64, N.
             shape: (rows, columns) of the grid.
+            pooling: "cell": robust, each cell for itself; "neighbourhood": see that module.
 
         Raises:
             DataError: There is no energy at all: nothing moved in the footage.
@@ -55,8 +62,9 @@ class StreamStatistics:
                 "no cell was active in the calibration footage: nothing moved",
                 mend="record footage in which normal things happen, or lower the gate's threshold",
             )
-        cells = CellStatistics.fit(energies, rows, columns, shape)
-        z = (energies - cells.median[rows, columns]) / cells.scale[rows, columns]
+        fit = CellStatistics.fit if pooling == "cell" else fit_neighbourhood
+        cells = fit(energies, rows, columns, shape)
+        z = cells.standardise_at(energies, rows, columns)
         return cls(cells=cells, tail=TailModel.fit(z), smallest_energy=float(energies.min()))
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:

@@ -104,6 +104,11 @@ class EnergyPipeline:
             smoothing=self._smoothing,
         )
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the streams."""
+        return tuple(runner.spec.name for runner in self._runners)
+
     def grid_shape(self, stream: str) -> tuple[int, int]:
         """(rows, columns) of a stream's grid."""
         return self.new_view().inputs[stream].shape

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.alarm_rule import AlarmRule
-from calibration.stream_statistics import StreamStatistics
+from calibration.stream_statistics import Pooling, StreamStatistics
 from edge.pipeline import EnergyPipeline, Pipeline, StreamRunner
-from edge.scoring.energy import MixtureEnergy
+from edge.scoring.heads import open_head
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.bundle import Bundle, BundleFile, encode_arrays, replace_alarm, write_bundle
 from engines.errors import DataError
@@ -41,16 +41,14 @@ NETWORK_OUTPUT = "latent"
 RECORDED_PACKAGES = ("vigil", "numpy", "onnxruntime", "opencv-python-headless", "torch")
 
 Progress = Callable[[str], None]
+Samples = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class StreamParts:
+class LearnedParts:
     """What training gives for one stream.
 
     Attributes:
-        name: Stream name.
-        input: Runtime input (test stride, measured scale).
-        weight: Share in the fusion.
         network: ONNX file, input "patches", output "latent".
         parameters: Number of the network's weights.
         mixture: Head arrays: weights, means, variances.
@@ -58,14 +56,30 @@ class StreamParts:
         parity_latents: float32, N x J: what PyTorch gave for them.
     """
 
-    name: str
-    input: InputSpec
-    weight: float
     network: Path
     parameters: int
     mixture: Mapping[str, NDArray[np.generic]]
     parity_patches: NDArray[np.float32]
     parity_latents: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StreamParts:
+    """One stream for a bundle.
+
+    Attributes:
+        name: Stream name.
+        input: Runtime input (test stride, measured scale).
+        weight: Share in the fusion.
+        learned: Network and head; None where the input itself is the energy.
+        pooling: Statistics of each cell, or of its neighbourhood.
+    """
+
+    name: str
+    input: InputSpec
+    weight: float
+    learned: LearnedParts | None
+    pooling: Pooling = "cell"
 
 
 def versions() -> dict[str, str]:
@@ -84,6 +98,7 @@ def assemble_bundle(
     *,
     preset: Preset,
     streams: Sequence[StreamParts],
+    fit: Sequence[NormalClip],
     held_out: Sequence[NormalClip],
     threshold: Sequence[NormalClip],
     record: TrainingRecord,
@@ -96,6 +111,7 @@ def assemble_bundle(
         root: Bundle folder; an older bundle there is replaced.
         preset: The recipe.
         streams: The trained streams.
+        fit: Clips that the weights have seen: statistics of streams without weights use them too.
         held_out: Clips for the statistics.
         threshold: Clips for the threshold.
         record: How the bundle came to be.
@@ -106,12 +122,26 @@ def assemble_bundle(
         DataError: Nothing moves in the held-out clips, or a part does not fit.
         CannotCreateError: `root` cannot be written.
     """
-    part = preset.calibration
+    rule = preset.calibration
     specs = [_stream_spec(stream) for stream in streams]
     runners = [_runner(s, part, threads) for s, part in zip(specs, streams, strict=True)]
     energies = EnergyPipeline(frame=preset.frame, gate=preset.gate, runners=runners)
-    statistics = _fit_statistics(energies, specs, held_out, progress)
-    rows, columns = _finest_grid(energies, specs)
+    plain = EnergyPipeline(
+        frame=preset.frame,
+        gate=preset.gate,
+        runners=[runner for runner in runners if runner.backend is None],
+    )
+    samples = _collect(energies, held_out, progress)
+    if plain.streams:
+        for name, more in _collect(plain, fit, progress).items():
+            samples[name] += more
+    statistics = {
+        part.name: _fit_statistics(samples[part.name], energies.grid_shape(part.name), part.pooling)
+        for part in streams
+    }
+    rows, columns = max(
+        (energies.grid_shape(spec.name) for spec in specs), key=lambda shape: shape[0] * shape[1]
+    )
     energies.close()
     model = ModelSpec(
         name=preset.name,
@@ -133,15 +163,24 @@ def assemble_bundle(
         alarm = recalibrate(
             pipeline,
             threshold,
-            rule=AlarmRule(0.0, part.open_frames, part.close_s, part.merge_s),
-            false_alarms_per_day=part.budget_per_hour * HOURS_PER_DAY,
-            confidence=part.confidence,
+            rule=AlarmRule(0.0, rule.open_frames, rule.close_s, rule.merge_s),
+            false_alarms_per_day=rule.budget_per_hour * HOURS_PER_DAY,
+            confidence=rule.confidence,
             seed=record.seed,
         )
     return replace_alarm(bundle, alarm)
 
 
 def _stream_spec(part: StreamParts) -> StreamSpec:
+    learned = part.learned
+    if learned is None:
+        return StreamSpec(
+            name=part.name,
+            input=part.input,
+            head=HeadSpec(kind="identity"),
+            statistics=f"statistics/{part.name}.npz",
+            weight=part.weight,
+        )
     return StreamSpec(
         name=part.name,
         input=part.input,
@@ -149,7 +188,7 @@ def _stream_spec(part: StreamParts) -> StreamSpec:
             input=NETWORK_INPUT,
             output=NETWORK_OUTPUT,
             files={"fp32": f"networks/{part.name}.fp32.onnx"},
-            parameters=part.parameters,
+            parameters=learned.parameters,
         ),
         head=HeadSpec(kind="mixture", file=f"heads/{part.name}.npz"),
         statistics=f"statistics/{part.name}.npz",
@@ -159,38 +198,35 @@ def _stream_spec(part: StreamParts) -> StreamSpec:
 
 
 def _runner(spec: StreamSpec, part: StreamParts, threads: int) -> StreamRunner:
+    if part.learned is None:
+        return StreamRunner(spec=spec, backend=None, head=open_head(spec.head, {}))
     backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads)
-    backend.load(part.network)
-    return StreamRunner(spec=spec, backend=backend, head=MixtureEnergy.from_arrays(part.mixture))
+    backend.load(part.learned.network)
+    head = open_head(spec.head, dict(part.learned.mixture))
+    return StreamRunner(spec=spec, backend=backend, head=head)
 
 
 def _stream_files(
     spec: StreamSpec, part: StreamParts, statistics: StreamStatistics
 ) -> list[BundleFile]:
-    parity = {"patches": part.parity_patches, "latents": part.parity_latents}
-    return [
-        BundleFile(f"networks/{spec.name}.fp32.onnx", "network", part.network.read_bytes()),
-        BundleFile(f"heads/{spec.name}.npz", "head", encode_arrays(part.mixture)),
-        BundleFile(spec.statistics, "statistics", encode_arrays(statistics.to_arrays())),
-        BundleFile(f"parity/{spec.name}.npz", "parity", encode_arrays(parity)),
-    ]
+    files = [BundleFile(spec.statistics, "statistics", encode_arrays(statistics.to_arrays()))]
+    learned = part.learned
+    if learned is not None:
+        parity = {"patches": learned.parity_patches, "latents": learned.parity_latents}
+        network = learned.network.read_bytes()
+        files += [
+            BundleFile(f"networks/{spec.name}.fp32.onnx", "network", network),
+            BundleFile(f"heads/{spec.name}.npz", "head", encode_arrays(learned.mixture)),
+            BundleFile(f"parity/{spec.name}.npz", "parity", encode_arrays(parity)),
+        ]
+    return files
 
 
-def _finest_grid(pipeline: EnergyPipeline, specs: Sequence[StreamSpec]) -> tuple[int, int]:
-    """The map has the size of the stream grid with the most cells."""
-    return max(
-        (pipeline.grid_shape(spec.name) for spec in specs), key=lambda shape: shape[0] * shape[1]
-    )
-
-
-def _fit_statistics(
-    pipeline: EnergyPipeline,
-    specs: Sequence[StreamSpec],
-    clips: Sequence[NormalClip],
-    progress: Progress,
-) -> dict[str, StreamStatistics]:
-    collected: dict[str, list[tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]]]
-    collected = {spec.name: [] for spec in specs}
+def _collect(
+    pipeline: EnergyPipeline, clips: Sequence[NormalClip], progress: Progress
+) -> dict[str, list[Samples]]:
+    """Energies and positions of all active cells, one entry a frame, by stream."""
+    collected: dict[str, list[Samples]] = {name: [] for name in pipeline.streams}
     for clip in clips:
         progress(f"statistics: {clip.name}")
         view = pipeline.new_view()
@@ -199,11 +235,13 @@ def _fit_statistics(
                 for name, energy in pipeline.energies([(view, frame)])[0].items():
                     rows, columns = np.nonzero(energy.active)
                     collected[name].append((energy.energy[rows, columns], rows, columns))
-    result = {}
-    for name, parts in collected.items():
-        if not parts:
-            raise DataError("there is no held-out footage to take statistics from")
-        energies, rows, columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-        shape = pipeline.grid_shape(name)
-        result[name] = StreamStatistics.fit(energies, rows, columns, shape)
-    return result
+    return collected
+
+
+def _fit_statistics(
+    samples: Sequence[Samples], shape: tuple[int, int], pooling: Pooling
+) -> StreamStatistics:
+    if not samples:
+        raise DataError("there is no held-out footage to take statistics from")
+    energies, rows, columns = (np.concatenate(column) for column in zip(*samples, strict=True))
+    return StreamStatistics.fit(energies, rows, columns, shape, pooling=pooling)

@@ -27,6 +27,8 @@ NotNegative = Annotated[float, Field(ge=0)]
 class StreamPreset(Strict):
     """One stream: kind of input, geometry in pixels of the working frame, and fusion weight.
 
+    `head` "mixture" trains a network for the stream; "identity" takes the input itself as energy
+    (kind `speed`), nothing is learned but its statistics: per cell, or over each neighbourhood.
     `options` belong to the input kind. A `motion` stream without the option `scale` gets the
     measured one (99.9 % quantile of the magnitude over moving cells of normal footage).
     """
@@ -37,7 +39,14 @@ class StreamPreset(Strict):
     train_stride: Positive = 7
     test_stride: Positive = 28
     options: dict[str, Option] = Field(default_factory=dict)
+    head: Literal["mixture", "identity"] = "mixture"
+    statistics: Literal["cell", "neighbourhood"] = "cell"
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    @property
+    def learned(self) -> bool:
+        """True where a network is trained for the stream."""
+        return self.head == "mixture"
 
     @property
     def wants_scale(self) -> bool:
@@ -181,6 +190,8 @@ class Preset(Strict):
         names = [stream.name for stream in self.streams]
         if len(set(names)) != len(names):
             raise ValueError(f"stream names must differ, found {names}")
+        if not any(stream.learned for stream in self.streams):
+            raise ValueError("at least one stream needs head: mixture")
         total = sum(stream.weight for stream in self.streams)
         if abs(total - 1.0) > 1e-6:
             raise ValueError(f"stream weights must sum to 1, they sum to {total:g}")
@@ -191,6 +202,11 @@ class Preset(Strict):
                     f"{stream.name}: patch {stream.patch} exceeds the frame ({side} px)"
                 )
         return self
+
+    @property
+    def learned_streams(self) -> tuple[StreamPreset, ...]:
+        """The streams that a network is trained for."""
+        return tuple(stream for stream in self.streams if stream.learned)
 
     def with_footage_rate(self, fps: float) -> Preset:
         """A copy whose `frame.fps` is `fps` (frames per second) unless the preset states one."""

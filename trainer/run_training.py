@@ -11,7 +11,7 @@ import torch
 
 from engines.bundle import Bundle, load_bundle
 from engines.model_spec import TrainingRecord
-from trainer.assemble import assemble_bundle, versions
+from trainer.assemble import StreamParts, assemble_bundle, versions
 from trainer.clip_split import ClipSplit, split_clips
 from trainer.collect import collect_patches, measure_scale
 from trainer.datasets.clip import Dataset
@@ -83,7 +83,8 @@ def run_training(
     bundle = assemble_bundle(
         run.bundle,
         preset=preset,
-        streams=[stream.parts for stream in streams],
+        streams=_parts(preset, streams),
+        fit=split.fit,
         held_out=split.held_out,
         threshold=split.threshold,
         record=_record(request, preset, split, run, seconds),
@@ -130,7 +131,7 @@ def _prepare(
         f"{len(split.threshold)} set the threshold"
     )
     scales = _scales(run, preset, split, progress)
-    inputs = {s.name: s.train_input(scales[s.name]) for s in preset.streams}
+    inputs = {s.name: s.train_input(scales[s.name]) for s in preset.learned_streams}
     parts = [
         ("fit", split.fit, preset.training.patches),
         ("held_out", split.held_out, preset.training.held_out_patches),
@@ -149,7 +150,7 @@ def _prepare(
         )
         counts = ", ".join(f"{store.count} {stream}" for stream, store in stores.items())
         progress.say(f"patches {name.replace('_', ' ')}: {counts}")
-        run.note(**{f"{name}_frames": stores[preset.streams[0].name].notes["frames"]})
+        run.note(**{f"{name}_frames": stores[preset.learned_streams[0].name].notes["frames"]})
         for store in stores.values():
             store.close()
     return run, scales
@@ -160,7 +161,7 @@ def _scales(
 ) -> Scales:
     """Input scale of each stream; measured once a run, None where the input has none."""
     known: Scales = run.record.get("scales", {})
-    for stream in preset.streams:
+    for stream in preset.learned_streams:
         if stream.name in known:
             continue
         known[stream.name] = None
@@ -187,7 +188,7 @@ def _train_streams(
 ) -> list[TrainedStream]:
     """Every stream in turn; the list is empty on ranks other than 0."""
     trained = []
-    for stream in preset.streams:
+    for stream in preset.learned_streams:
         with (
             PatchStore(run.patches("fit") / stream.name) as fit,
             PatchStore(run.patches("held_out") / stream.name) as held_out,
@@ -206,6 +207,22 @@ def _train_streams(
         if result is not None:
             trained.append(result)
     return trained
+
+
+def _parts(preset: Preset, trained: list[TrainedStream]) -> list[StreamParts]:
+    """All streams in the preset's order, with and without a network."""
+    learned = {stream.parts.name: stream.parts for stream in trained}
+    return [
+        learned.get(stream.name)
+        or StreamParts(
+            name=stream.name,
+            input=stream.test_input(),
+            weight=stream.weight,
+            learned=None,
+            pooling=stream.statistics,
+        )
+        for stream in preset.streams
+    ]
 
 
 def _record(

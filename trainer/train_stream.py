@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.assemble import StreamParts
+from trainer.assemble import LearnedParts, StreamParts
 from trainer.checkpoint import TrainingState, copy_weights, load_state
 from trainer.diagnostics import examine, to_unit_range
 from trainer.distributed import Ranks
@@ -247,11 +247,14 @@ def _freeze(
         name=stream.name,
         input=stream.test_input(scale),
         weight=stream.weight,
-        network=network,
-        parameters=deployed_parameters(model.encoder),
-        mixture=mixture,
-        parity_patches=patches,
-        parity_latents=latents(model.encoder, patches),
+        learned=LearnedParts(
+            network=network,
+            parameters=deployed_parameters(model.encoder),
+            mixture=mixture,
+            parity_patches=patches,
+            parity_latents=latents(model.encoder, patches),
+        ),
+        pooling=stream.statistics,
     )
     return TrainedStream(
         parts=parts,

@@ -133,3 +133,26 @@ def test_a_network_file_that_is_no_network_is_refused(bundle: Bundle, tmp_path: 
     broken = write_bundle(tmp_path / "b", model=bundle.model, alarm=None, files=files)
     with pytest.raises(DataError, match="cannot load"):
         Pipeline(broken)
+
+
+def test_a_stream_without_a_network_runs_beside_the_others(tmp_path: Path) -> None:
+    streams = [
+        {"name": "appearance", "kind": "appearance", "weight": 0.5},
+        {
+            "name": "speed",
+            "kind": "speed",
+            "head": "identity",
+            "statistics": "neighbourhood",
+            "weight": 0.5,
+        },
+    ]
+    mixed = tiny_bundle(tmp_path / "mixed", workspace=tmp_path, preset=tiny_preset(streams=streams))
+    assert [s.network is None for s in mixed.model.streams] == [False, True]
+    with Pipeline(mixed, threads=1) as pipeline:
+        view = pipeline.new_view()
+        clip = MemoryClip(length=20, seed=7, speed=9)
+        results = [pipeline.score(view, frame) for frame in clip.frames]
+    assert pipeline.map_shape == (14, 21)
+    assert list(pipeline.backends) == ["appearance"]
+    # Three times the speed of everything that the statistics saw.
+    assert max(r.streams["speed"].peak for r in results) > 3.0

@@ -11,7 +11,7 @@ from support.clips import MemoryClip
 
 from engines.bundle import Bundle
 from engines.model_spec import FrameSpec, GateSpec, InputSpec, TrainingRecord
-from trainer.assemble import StreamParts, assemble_bundle
+from trainer.assemble import LearnedParts, StreamParts, assemble_bundle
 from trainer.preset import Preset
 
 LATENT = 4
@@ -60,6 +60,17 @@ def tiny_bundle(root: Path, *, workspace: Path, preset: Preset | None = None) ->
     rng = np.random.default_rng(0)
     parts = []
     for number, stream in enumerate(preset.streams):
+        if not stream.learned:
+            parts.append(
+                StreamParts(
+                    name=stream.name,
+                    input=stream.test_input(),
+                    weight=stream.weight,
+                    learned=None,
+                    pooling=stream.statistics,
+                )
+            )
+            continue
         network = workspace / f"{stream.name}.onnx"
         matrix = write_projection(network, seed=number)
         patches = rng.random((8, 3, 28, 28), dtype=np.float32)
@@ -68,15 +79,17 @@ def tiny_bundle(root: Path, *, workspace: Path, preset: Preset | None = None) ->
                 name=stream.name,
                 input=InputSpec(kind=stream.kind, options=stream.options),
                 weight=stream.weight,
-                network=network,
-                parameters=matrix.size,
-                mixture={
-                    "weights": np.array([0.5, 0.5]),
-                    "means": rng.normal(size=(2, LATENT)),
-                    "variances": np.full((2, LATENT), 2.0),
-                },
-                parity_patches=patches,
-                parity_latents=patches.reshape(8, -1) @ matrix,
+                learned=LearnedParts(
+                    network=network,
+                    parameters=matrix.size,
+                    mixture={
+                        "weights": np.array([0.5, 0.5]),
+                        "means": rng.normal(size=(2, LATENT)),
+                        "variances": np.full((2, LATENT), 2.0),
+                    },
+                    parity_patches=patches,
+                    parity_latents=patches.reshape(8, -1) @ matrix,
+                ),
             )
         )
     record = TrainingRecord(
@@ -93,6 +106,7 @@ def tiny_bundle(root: Path, *, workspace: Path, preset: Preset | None = None) ->
         root,
         preset=preset,
         streams=parts,
+        fit=[MemoryClip(name="fit", length=40, seed=3)],
         held_out=[MemoryClip(name="held-out", length=60, seed=1)],
         threshold=[MemoryClip(name="threshold", length=60, seed=2)],
         record=record,

@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.cell_statistics import CellStatistics
 from calibration.stream_statistics import StreamStatistics
-from calibration.tail import TailModel
 from edge.inputs import open_input
 from edge.vision.observe import Observer
 from engines.bundle import Bundle, BundleFile, encode_arrays, write_bundle
@@ -35,9 +32,6 @@ from engines.model_spec import (
 from trainer.assemble import versions
 from trainer.normal_clip import NormalClip
 
-NEIGHBOUR_SIGMA_CELLS = 4.0
-# Weight, in moving cells, of the statistics over the whole picture where little was seen.
-PRIOR_CELLS = 20.0
 SPATIAL_MAX_CELLS = 3
 FILE = "statistics/speed.npz"
 
@@ -54,7 +48,7 @@ def build_speed_bundle(clips: Sequence[NormalClip], *, frame: FrameSpec, root: P
     spec = InputSpec(kind="speed")
     shape = open_input(spec, frame=frame, gate=gate).shape
     frames, seconds, samples = _collect(clips, spec, frame, gate)
-    statistics = _fit(samples, shape)
+    statistics = StreamStatistics.fit(*samples, shape, pooling="neighbourhood")
     model = ModelSpec(
         name="speed-baseline",
         frame=frame,
@@ -107,35 +101,3 @@ def _collect(
         )
     speeds, rows, columns = (np.concatenate(column) for column in zip(*parts, strict=True))
     return frames, seconds, (speeds, rows, columns)
-
-
-def _fit(samples: Samples, shape: tuple[int, int]) -> StreamStatistics:
-    """Mean and deviation around each cell, shrunk to those of the whole picture, and the tail."""
-    speeds, rows, columns = samples
-    mean_all, square_all = float(speeds.mean()), float((speeds**2).mean())
-    count = np.zeros(shape)
-    total, square = np.zeros(shape), np.zeros(shape)
-    np.add.at(count, (rows, columns), 1.0)
-    np.add.at(total, (rows, columns), speeds)
-    np.add.at(square, (rows, columns), speeds**2)
-    near = _blur(count) + PRIOR_CELLS
-    mean = (_blur(total) + PRIOR_CELLS * mean_all) / near
-    variance = (_blur(square) + PRIOR_CELLS * square_all) / near - mean**2
-    floor = 1e-3 * (square_all - mean_all**2) + 1e-12
-    deviation = np.sqrt(np.maximum(variance, floor))
-    cells = CellStatistics(
-        median=mean,
-        scale=deviation,
-        count=count.astype(np.int64),
-        global_median=mean_all,
-        global_scale=float(np.sqrt(max(square_all - mean_all**2, floor))),
-    )
-    z = (speeds - mean[rows, columns]) / deviation[rows, columns]
-    return StreamStatistics(cells=cells, tail=TailModel.fit(z), smallest_energy=float(speeds.min()))
-
-
-def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(
-        cv2.GaussianBlur(image, (0, 0), NEIGHBOUR_SIGMA_CELLS, borderType=cv2.BORDER_CONSTANT),
-        dtype=np.float64,
-    )
