@@ -33,7 +33,7 @@ class SceneSettings:
     width: int = 420
     height: int = 280
     fps: float = 10.0
-    normal_seconds: float = 90.0
+    normal_seconds: float = 240.0
     test_seconds: float = 90.0
     seed: int = 0
     anomalies: tuple[str, ...] = ("cyclist", "running", "cart", "wrong_way")
