@@ -23,12 +23,14 @@ from edge.scoring.heads import open_head
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.bundle import Bundle, BundleFile, encode_arrays, replace_alarm, write_bundle
 from engines.errors import DataError
+from engines.half_precision import fp16_from_fp32
 from engines.model_spec import (
     HeadSpec,
     InputSpec,
     MapSpec,
     ModelSpec,
     NetworkSpec,
+    Precision,
     StreamSpec,
     TrainingRecord,
 )
@@ -36,6 +38,7 @@ from trainer.normal_clip import NormalClip
 from trainer.preset import Preset
 from trainer.recalibrate import HOURS_PER_DAY, recalibrate
 
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 NETWORK_INPUT = "patches"
 NETWORK_OUTPUT = "latent"
 RECORDED_PACKAGES = ("vigil", "numpy", "onnxruntime", "opencv-python-headless", "torch")
@@ -187,7 +190,7 @@ def _stream_spec(part: StreamParts) -> StreamSpec:
         network=NetworkSpec(
             input=NETWORK_INPUT,
             output=NETWORK_OUTPUT,
-            files={"fp32": f"networks/{part.name}.fp32.onnx"},
+            files={p: _network_file(part.name, p) for p in PRECISIONS},
             parameters=learned.parameters,
         ),
         head=HeadSpec(kind="mixture", file=f"heads/{part.name}.npz"),
@@ -195,6 +198,10 @@ def _stream_spec(part: StreamParts) -> StreamSpec:
         parity=f"parity/{part.name}.npz",
         weight=part.weight,
     )
+
+
+def _network_file(stream: str, precision: Precision) -> str:
+    return f"networks/{stream}.{precision}.onnx"
 
 
 def _runner(spec: StreamSpec, part: StreamParts, threads: int) -> StreamRunner:
@@ -215,7 +222,8 @@ def _stream_files(
         parity = {"patches": learned.parity_patches, "latents": learned.parity_latents}
         network = learned.network.read_bytes()
         files += [
-            BundleFile(f"networks/{spec.name}.fp32.onnx", "network", network),
+            BundleFile(_network_file(spec.name, "fp32"), "network", network),
+            BundleFile(_network_file(spec.name, "fp16"), "network", fp16_from_fp32(network)),
             BundleFile(f"heads/{spec.name}.npz", "head", encode_arrays(learned.mixture)),
             BundleFile(f"parity/{spec.name}.npz", "parity", encode_arrays(parity)),
         ]

@@ -13,18 +13,21 @@ from engines.errors import DataError
 
 
 class OnnxRuntimeCpu:
-    """Runs an ONNX file in FP32 with ONNX Runtime's CPU provider.
+    """Runs an ONNX file with ONNX Runtime's CPU provider; input and output are FP32.
 
     Args:
         input_name: Name of the network's input.
         output_name: Name of the output that is wanted.
+        precision: Of the file's inside; for logs and the parity gate.
         threads: Threads inside one operator; 0 lets the library choose.
     """
 
     name = "onnxruntime-cpu"
-    precision = "fp32"
 
-    def __init__(self, *, input_name: str, output_name: str, threads: int = 0) -> None:
+    def __init__(
+        self, *, input_name: str, output_name: str, precision: str = "fp32", threads: int = 0
+    ) -> None:
+        self.precision = precision
         self._input_name = input_name
         self._output_name = output_name
         self._threads = threads
