@@ -70,7 +70,11 @@ def run_demo(out: Path, *, scene: SceneSettings, preset: str, say: Say) -> DemoR
     footage, run, bundle = out / "scene", out / "run", out / "run" / "bundle"
     say(f"rendering a street: {scene.normal_seconds:g} s of normal life to learn from, then a test")
     render_scene(scene, footage)
-    _vigil(say, "train", "--dataset", footage, "--out", run, "--preset", preset)
+    # Networks this small lose more by waiting for a second thread than they gain, much more on a
+    # machine that has other things to do.
+    _vigil(
+        say, "train", "--dataset", footage, "--out", run, "--preset", preset, "--threads", 1,
+    )  # fmt: skip
     clips = open_dataset(footage).require_test()
     with loopback_broker(out / "broker") as (url, program):
         say(f"broker: {program} at {url}")
