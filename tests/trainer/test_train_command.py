@@ -177,7 +177,7 @@ def test_a_setting_that_is_no_setting_is_named(tmp_path: Path, recipe: Path) -> 
 
 def test_help_names_presets_and_the_way_to_several_processes() -> None:
     text = CliRunner().invoke(vigil, ["train", "--help"]).stdout
-    assert "demo, paper" in text
+    assert "demo, fast, paper" in text
     assert "torchrun" in text
 
 

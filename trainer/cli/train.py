@@ -36,7 +36,7 @@ from trainer.run_training import TrainingRequest, run_training
 @click.option(
     "--preset",
     "name",
-    default="paper",
+    default="fast",
     show_default=True,
     help=f"Recipe: {', '.join(preset_names())}, or the path of a .yaml file.",
 )
