@@ -46,8 +46,8 @@ def assert_same(first: TrainedStream, second: TrainedStream) -> None:
     for name in weights:
         assert torch.equal(weights[name], others[name]), name
     assert without_times(first.history) == without_times(second.history)
-    assert (first.parts.parity_latents == second.parts.parity_latents).all()
-    assert first.parts.network.read_bytes() == second.parts.network.read_bytes()
+    assert (first.parts.learned.parity_latents == second.parts.learned.parity_latents).all()
+    assert first.parts.learned.network.read_bytes() == second.parts.learned.network.read_bytes()
 
 
 def without_times(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ def test_a_finished_training_is_not_done_again(
         raise AssertionError("a step was trained")
 
     monkeypatch.setattr(GmfcVae, "terms", refuse)
-    again = train_tiny(stores, uninterrupted.parts.network.parent)
+    again = train_tiny(stores, uninterrupted.parts.learned.network.parent)
     assert again is not None
     assert_same(again, uninterrupted)
 

@@ -74,7 +74,7 @@ def test_energy_tells_a_strange_patch_from_a_known_one(
 
 
 def test_every_epoch_writes_losses_and_collapse_diagnostics(trained: TrainedStream) -> None:
-    lines = (trained.parts.network.parent / HISTORY_NAME).read_text().splitlines()
+    lines = (trained.parts.learned.network.parent / HISTORY_NAME).read_text().splitlines()
     records = [json.loads(line) for line in lines]
     assert [r["stage"] for r in records] == ["pretrain"] * 3 + ["mixture"] + ["joint"] * 3
     for record in records:
@@ -91,15 +91,16 @@ def test_every_epoch_writes_losses_and_collapse_diagnostics(trained: TrainedStre
 
 
 def test_stream_parts_are_what_the_runtime_needs(trained: TrainedStream) -> None:
-    parts = trained.parts
+    parts, learned = trained.parts, trained.parts.learned
+    assert learned is not None
     assert parts.input.stride == 28
     assert parts.input.options["scale"] == SCALE
-    assert parts.parity_patches.shape == (64, 3, SIDE, SIDE)
-    assert parts.parity_patches.dtype == parts.parity_latents.dtype == np.float32
-    assert parts.mixture["weights"].sum() == pytest.approx(1.0)
+    assert learned.parity_patches.shape == (64, 3, SIDE, SIDE)
+    assert learned.parity_patches.dtype == learned.parity_latents.dtype == np.float32
+    assert learned.mixture["weights"].sum() == pytest.approx(1.0)
     with torch.no_grad():
-        latent = trained.model.encoder(torch.from_numpy(parts.parity_patches)).numpy()
-    np.testing.assert_allclose(latent, parts.parity_latents, atol=1e-5)
+        latent = trained.model.encoder(torch.from_numpy(learned.parity_patches)).numpy()
+    np.testing.assert_allclose(latent, learned.parity_latents, atol=1e-5)
     assert trained.max_error < 1e-4
 
 
