@@ -17,18 +17,15 @@ from engines.errors import VigilError
 
 
 class Feed(Protocol):
-    """Frames of one camera.
-
-    Attributes:
-        finished: No frame will come any more.
-        failure: Why, if it did not simply end.
-    """
+    """Frames of one camera."""
 
     @property
-    def finished(self) -> bool: ...  # noqa: D102 (described above, as is the next)
+    def finished(self) -> bool:
+        """No frame will come any more."""
 
     @property
-    def failure(self) -> VigilError | None: ...  # noqa: D102
+    def failure(self) -> VigilError | None:
+        """Why it ended, if it did not simply end."""
 
     @property
     def skipped(self) -> int:

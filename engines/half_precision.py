@@ -20,9 +20,8 @@ def fp16_from_fp32(network: bytes) -> bytes:
     """
     try:
         import onnx  # noqa: PLC0415  devices run networks and never convert them
-        from onnxruntime.transformers.float16 import (  # noqa: PLC0415
-            convert_float_to_float16,
-        )
+        from google.protobuf.message import DecodeError  # noqa: PLC0415  comes with onnx
+        from onnxruntime.transformers import float16  # noqa: PLC0415  needs onnx
     except ModuleNotFoundError as error:
         raise UnavailableError(
             f"converting a network needs the package {error.name}",
@@ -30,7 +29,7 @@ def fp16_from_fp32(network: bytes) -> bytes:
         ) from error
     try:
         model = onnx.load_from_string(network)
-    except Exception as error:  # protobuf's own family of errors, all meaning "not a network"
+    except DecodeError as error:
         raise DataError(f"this is not an ONNX network: {error}") from error
-    half: bytes = convert_float_to_float16(model, keep_io_types=True).SerializeToString()
+    half: bytes = float16.convert_float_to_float16(model, keep_io_types=True).SerializeToString()
     return half

@@ -24,30 +24,27 @@ STREAM_SCHEMES = frozenset({"http", "https", "rtmp", "rtsp", "rtsps", "srt", "tc
 
 
 class Source(Protocol):
-    """Frames of one folder, video or camera.
-
-    Attributes:
-        name: For messages and logs; never holds credentials.
-        fps: Nominal frames per second, final once entered; recordings have `time_s` = index / fps.
-        frame_count: Length in frames where it is known, once entered; None for live sources.
-        skipped: Frames that could not be read so far.
-        live: Cameras and streams: True; recordings: False.
-    """
+    """Frames of one folder, video or camera."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102 (described above, as are the four below)
+    def name(self) -> str:
+        """For messages and logs; never holds credentials."""
 
     @property
-    def fps(self) -> float: ...  # noqa: D102
+    def fps(self) -> float:
+        """Nominal frames per second, final once entered; recordings: `time_s` = index / fps."""
 
     @property
-    def frame_count(self) -> int | None: ...  # noqa: D102
+    def frame_count(self) -> int | None:
+        """Length in frames where it is known, once entered; None for live sources."""
 
     @property
-    def skipped(self) -> int: ...  # noqa: D102
+    def skipped(self) -> int:
+        """Frames that could not be read so far."""
 
     @property
-    def live(self) -> bool: ...  # noqa: D102
+    def live(self) -> bool:
+        """Cameras and streams: True; recordings: False."""
 
     def __enter__(self) -> Source: ...
 

@@ -8,8 +8,20 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from engines.errors import DataError
+
+# What the library raises for a file that is no network, or one that it cannot run.
+LOAD_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
 
 
 class OnnxRuntimeCpu:
@@ -51,7 +63,7 @@ class OnnxRuntimeCpu:
             self._session = ort.InferenceSession(
                 str(file), sess_options=options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # the library raises many private types, all meaning "bad file"
+        except LOAD_ERRORS as error:
             raise DataError(
                 f"ONNX Runtime cannot load {file.name}: {_first_line(error)}",
                 where=str(file),

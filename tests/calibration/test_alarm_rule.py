@@ -18,7 +18,7 @@ def drive(
     pattern: str, *, fps: float = 10.0, **rule: float
 ) -> tuple[AlarmMachine, list[Transition]]:
     """'#' is a frame above the threshold, '.' one below."""
-    machine = AlarmMachine(0.5, **rule)  # type: ignore[arg-type]  # ints and floats by name
+    machine = AlarmMachine(0.5, **rule)
     transitions = [machine.update(i / fps, float(c == "#")) for i, c in enumerate(pattern)]
     return machine, [t for t in transitions if t is not None]
 
@@ -160,7 +160,7 @@ def test_scores_that_are_no_numbers_and_falling_times_are_refused(
 )
 def test_a_rule_out_of_range_is_refused(rule: dict[str, float]) -> None:
     with pytest.raises(DataError, match="alarm rule"):
-        AlarmMachine(**{"threshold": 0.5, **rule})  # type: ignore[arg-type]  # that is the test
+        AlarmMachine(**{"threshold": 0.5, **rule})
 
 
 def test_unequal_lengths_are_refused() -> None:

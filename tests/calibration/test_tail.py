@@ -73,7 +73,7 @@ def test_surprise_rises_strictly_whatever_the_sample(
 @given(samples, st.randoms(use_true_random=False))
 def test_the_order_of_the_sample_does_not_matter(sample: list[float], random: object) -> None:
     shuffled = list(sample)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]  # hypothesis gives a random.Random
+    random.shuffle(shuffled)
     z = np.linspace(-60, 60, 25)
     found = TailModel.fit(np.array(shuffled)).surprise(z)
     assert found.tolist() == TailModel.fit(np.array(sample)).surprise(z).tolist()

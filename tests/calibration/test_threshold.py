@@ -31,7 +31,7 @@ def clip(seconds: float, seed: int = 0, fps: float = FPS) -> tuple[NDArray[np.fl
 
 def footage(series: list[tuple[NDArray[np.float64], ...]], **rule: float) -> NormalFootage:
     settings_ = {"open_frames": 3, "close_s": 1.0, "merge_s": 1.0, **rule}
-    return NormalFootage.of(series, **settings_)  # type: ignore[arg-type]  # by name
+    return NormalFootage.of(series, **settings_)
 
 
 scores_lists = st.lists(
@@ -303,4 +303,4 @@ def test_broken_series_are_refused(times: list[float], scores: list[float], mess
 )
 def test_budget_and_confidence_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(DataError, match="budget"):
-        fit_threshold([clip(10)], **{"budget_per_hour": 1.0, **wrong})  # type: ignore[arg-type]
+        fit_threshold([clip(10)], **{"budget_per_hour": 1.0, **wrong})

@@ -156,5 +156,5 @@ def test_same_seed_same_mixture() -> None:
         "tolerance": 1e-4,
         "variance_floor": 1e-3,
     }
-    first, second = (fit_mixture(z, z, seed=3, **settings) for _ in range(2))  # type: ignore[arg-type]  # one dict for ints and floats
+    first, second = (fit_mixture(z, z, seed=3, **settings) for _ in range(2))
     np.testing.assert_array_equal(first.mixture.means, second.mixture.means)

@@ -94,7 +94,7 @@ def test_decoder_mirrors_the_encoder_for_any_side(side: int) -> None:
 @pytest.mark.parametrize(("output", "inside"), [("sigmoid", True), ("linear", False)])
 def test_output_activation_is_a_setting(output: str, inside: bool) -> None:
     torch.manual_seed(0)
-    model = GmfcVae(filters=(4, 4, 4, 4), latent=3, components=2, patch=8, output=output)  # type: ignore[arg-type]  # parametrised literal
+    model = GmfcVae(filters=(4, 4, 4, 4), latent=3, components=2, patch=8, output=output)
     x = model.decoder(100.0 * torch.randn(50, 3))
     assert bool(((x >= 0) & (x <= 1)).all()) is inside
 

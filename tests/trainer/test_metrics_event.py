@@ -178,4 +178,4 @@ def test_unequal_lengths_are_refused() -> None:
 def test_labels_that_are_not_bool_are_refused() -> None:
     times, scores, labels = clip("...", "...")
     with pytest.raises(DataError, match="must be bool"):
-        detect((times, scores, labels.astype(np.int64)))  # type: ignore[arg-type]  # the test
+        detect((times, scores, labels.astype(np.int64)))

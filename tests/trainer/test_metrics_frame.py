@@ -115,7 +115,7 @@ def test_order_and_rising_maps_of_the_score_change_nothing(
 ) -> None:
     labels, scores = data
     order = list(range(labels.size))
-    random.shuffle(order)  # type: ignore[attr-defined]  # hypothesis gives a random.Random
+    random.shuffle(order)
     other = roc(labels[order], np.exp(scores[order]))
     assert (other.auc, other.eer) == (auc(labels, scores), eer(labels, scores))
 

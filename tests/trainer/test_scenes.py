@@ -25,7 +25,7 @@ SMALL = SceneSettings(width=160, height=112, fps=4.0, normal_seconds=6.0, test_s
 
 
 def small(**changes: object) -> SceneSettings:
-    return SceneSettings(**{**vars(SMALL), **changes})  # type: ignore[arg-type]  # of a record
+    return SceneSettings(**{**vars(SMALL), **changes})
 
 
 def tree(root: Path) -> dict[str, bytes]:

@@ -162,7 +162,7 @@ def test_resuming_a_finished_run_gives_its_bundle(
 def test_bad_footage_is_an_error_and_no_traceback(
     tmp_path: Path, recipe: Path, make: object, error: type[VigilError]
 ) -> None:
-    make(tmp_path / "data")  # type: ignore[operator]  # parametrised function
+    make(tmp_path / "data")
     result = call(tmp_path / "data", tmp_path / "out", recipe)
     assert isinstance(result.exception, error)
     assert result.exception.mend or result.exception.where

@@ -168,7 +168,7 @@ def test_residual_pixel_variance_is_the_held_out_squared_error(trained: TrainedS
 def test_a_loss_that_is_no_number_stops_with_the_step(stores: Path, tmp_path: Path) -> None:
     task = make_task(stores, tmp_path, tiny_preset())
     with torch.no_grad():
-        task.model.encoder.mean.bias.fill_(math.nan)  # type: ignore[union-attr]  # it has a bias
+        task.model.encoder.mean.bias.fill_(math.nan)
     with pytest.raises(InternalError, match="from step 1 of epoch 1"):
         run_stage(task, "pretrain", task.settings.pretrain, TrainingState(components=3))
 
@@ -223,7 +223,7 @@ def test_diagnostics_of_a_known_mixture(stores: Path) -> None:
     model = build_model(preset, preset.streams[0], components=3, seed=0, ranks=single("cpu"))
     with torch.no_grad():
         model.encoder.mean.weight.zero_()
-        model.encoder.mean.bias.fill_(1.0)  # type: ignore[union-attr]  # it has a bias
+        model.encoder.mean.bias.fill_(1.0)
     with PatchStore(stores / "held_out") as store:
         held = examine(model, store, limit=50, seed=0, ranks=single("cpu"))
     assert held.effective_components == pytest.approx(3.0)
