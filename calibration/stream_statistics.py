@@ -14,8 +14,10 @@ from calibration.neighbourhood import fit_neighbourhood
 from calibration.tail import TailModel
 from engines.errors import DataError
 
-Pooling = Literal["cell", "neighbourhood"]
+Pooling = Literal["cell", "neighbourhood", "picture"]
 
+CELL_PRIOR = 200.0  # samples' worth of the values over all cells (method section 4)
+WHOLE_PICTURE = 1e15  # more than any footage: no cell differs from the others
 CELLS_PREFIX = "cells_"
 TAIL_PREFIX = "tail_"
 SMALLEST = "smallest_energy"
@@ -52,7 +54,8 @@ class StreamStatistics:
             rows: int64, N rows on the stream's grid.
             columns: int64, N.
             shape: (rows, columns) of the grid.
-            pooling: "cell": robust, each cell for itself; "neighbourhood": see that module.
+            pooling: "cell": robust, each cell for itself; "neighbourhood": see that module;
+                "picture": robust, one centre and spread for all cells.
 
         Raises:
             DataError: There is no energy at all: nothing moved in the footage.
@@ -62,8 +65,11 @@ class StreamStatistics:
                 "no cell was active in the calibration footage: nothing moved",
                 mend="record footage in which normal things happen, or lower the gate's threshold",
             )
-        fit = CellStatistics.fit if pooling == "cell" else fit_neighbourhood
-        cells = fit(energies, rows, columns, shape)
+        if pooling == "neighbourhood":
+            cells = fit_neighbourhood(energies, rows, columns, shape)
+        else:
+            n0 = WHOLE_PICTURE if pooling == "picture" else CELL_PRIOR
+            cells = CellStatistics.fit(energies, rows, columns, shape, n0=n0)
         z = cells.standardise_at(energies, rows, columns)
         return cls(cells=cells, tail=TailModel.fit(z), smallest_energy=float(energies.min()))
 

@@ -49,11 +49,13 @@ class EnergyMap:
         energy: float64, rows x columns; valid where `active`.
         active: bool, rows x columns: cells that were scored; the others have no value.
         warm_up: The stream's time window was not full yet.
+        fresh: False if the stream did not look at this frame, so that nothing is known of it.
     """
 
     energy: NDArray[np.float64]
     active: NDArray[np.bool_]
     warm_up: bool = False
+    fresh: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,14 @@ class StreamScore:
     """One stream's part of a score: float64 rows x columns each, 0 where not `active`.
 
     `z` is in robust standard deviations of the cell, `surprise` is -log10 of the tail probability
-    among normal cells (3 = one in a thousand).
+    among normal cells (3 = one in a thousand); after a carry it has the cells of the fused map.
+    `known` is False while the stream has not looked at any frame since the start or a cut.
     """
 
     energy: EnergyMap
     z: NDArray[np.float64]
     surprise: NDArray[np.float64]
+    known: bool = True
 
     @property
     def peak(self) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,13 +19,14 @@ import numpy as np
 
 from calibration.parity import check_parity
 from calibration.stream_statistics import StreamStatistics
-from edge.frames import EnergyMap, Frame, ScoreMap
+from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
 from edge.inputs import Cells, StreamInput, open_input
 from edge.scoring.fusion import fuse, pool
 from edge.scoring.heads import Head, open_head
 from edge.scoring.smooth import Smoother
 from edge.scoring.standardise import standardise
-from edge.vision.observe import Observer
+from edge.scoring.stream_map import StreamMap
+from edge.vision.observe import Observation, Observer
 from engines.backends.backend import Backend
 from engines.backends.choose import AUTO, open_backend
 from engines.bundle import Bundle
@@ -46,19 +47,30 @@ class View:
         gate: GateSpec,
         streams: Sequence[StreamSpec],
         smoothing: SmoothingSpec,
+        map_shape: tuple[int, int] | None = None,
     ) -> None:
         self.observer = Observer(frame, gate)
         self.inputs: dict[str, StreamInput] = {
             stream.name: open_input(stream.input, frame=frame, gate=gate) for stream in streams
         }
+        self.map_shape = map_shape or max(
+            (one.shape for one in self.inputs.values()), key=math.prod
+        )
+        """(rows, columns) of the fused map."""
+        self.maps = {stream.name: StreamMap(stream, self.map_shape) for stream in streams}
         self.smoother = Smoother(smoothing)
+        self.observation: Observation | None = None
+        """The newest."""
 
     def reset(self) -> None:
         """Forget the past: cut, reconnect, new geometry."""
         self.observer.reset()
         for stream_input in self.inputs.values():
             stream_input.reset()
+        for stream_map in self.maps.values():
+            stream_map.reset()
         self.smoother.reset()
+        self.observation = None
 
 
 @dataclass(frozen=True)
@@ -70,14 +82,16 @@ class StreamRunner:
     head: Head
 
 
-class EnergyPipeline:
-    """Frames to energies per stream: everything before statistics are needed.
+class StreamPipeline:
+    """Frames to energies per stream, and with statistics to each stream's score.
 
     Args:
         frame: Working size.
         gate: Motion gate.
         runners: The streams.
         smoothing: Of the frame score; kept by the views.
+        statistics: By stream name; without them there are energies and no scores.
+        map_shape: (rows, columns) of the fused map; None: of the finest stream.
     """
 
     def __init__(
@@ -87,7 +101,11 @@ class EnergyPipeline:
         gate: GateSpec,
         runners: Sequence[StreamRunner],
         smoothing: SmoothingSpec | None = None,
+        statistics: Mapping[str, StreamStatistics] | None = None,
+        map_shape: tuple[int, int] | None = None,
     ) -> None:
+        self._statistics = dict(statistics or {})
+        self._map_shape = map_shape
         self._frame = frame
         self._gate = gate
         self._runners = tuple(runners)
@@ -102,12 +120,18 @@ class EnergyPipeline:
             gate=self._gate,
             streams=[runner.spec for runner in self._runners],
             smoothing=self._smoothing,
+            map_shape=self._map_shape,
         )
 
     @property
     def streams(self) -> tuple[str, ...]:
         """Names of the streams."""
         return tuple(runner.spec.name for runner in self._runners)
+
+    @property
+    def specs(self) -> tuple[StreamSpec, ...]:
+        """Descriptions of the streams."""
+        return tuple(runner.spec for runner in self._runners)
 
     def grid_shape(self, stream: str) -> tuple[int, int]:
         """(rows, columns) of a stream's grid."""
@@ -118,7 +142,8 @@ class EnergyPipeline:
         observations = []
         for view, frame in work:
             with self._stage("observe"):
-                observations.append(view.observer.observe(frame))
+                view.observation = view.observer.observe(frame)
+                observations.append(view.observation)
         results: list[dict[str, EnergyMap]] = [{} for _ in work]
         for runner in self._runners:
             name = runner.spec.name
@@ -130,11 +155,25 @@ class EnergyPipeline:
                 result[name] = energy
         return results
 
+    def stream_scores(self, work: Sequence[tuple[View, Frame]]) -> list[dict[str, StreamScore]]:
+        """Each stream's score of one new frame of each of some views, in `work`'s order."""
+        energies = self.energies(work)
+        with self._stage("score"):
+            return [
+                {name: self._stream_score(view, name, maps[name]) for name in maps}
+                for (view, _), maps in zip(work, energies, strict=True)
+            ]
+
     def close(self) -> None:
         """Free the networks."""
         for runner in self._runners:
             if runner.backend is not None:
                 runner.backend.close()
+
+    def _stream_score(self, view: View, name: str, energy: EnergyMap) -> StreamScore:
+        assert view.observation is not None
+        score = standardise(energy, self._statistics[name])
+        return view.maps[name].update(score, view.observation)
 
     def _run(self, runner: StreamRunner, cells: Sequence[Cells]) -> Iterator[EnergyMap]:
         name = runner.spec.name
@@ -152,7 +191,7 @@ class EnergyPipeline:
             active = np.zeros(one.shape, np.bool_)
             energy[one.rows, one.columns] = part
             active[one.rows, one.columns] = True
-            yield EnergyMap(energy=energy, active=active, warm_up=one.warm_up)
+            yield EnergyMap(energy=energy, active=active, warm_up=one.warm_up, fresh=one.fresh)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -161,7 +200,7 @@ class EnergyPipeline:
         self.stage_ms[name] += (time.perf_counter() - start) * 1e3
 
 
-class Pipeline(EnergyPipeline):
+class Pipeline(StreamPipeline):
     """A bundle at work: frames to score maps. Usable as a context manager.
 
     Args:
@@ -189,11 +228,12 @@ class Pipeline(EnergyPipeline):
             gate=bundle.model.gate,
             runners=runners,
             smoothing=bundle.model.fusion.smoothing,
+            statistics={
+                stream.name: StreamStatistics.from_arrays(bundle.arrays(stream.statistics))
+                for stream in bundle.model.streams
+            },
+            map_shape=(bundle.model.map.rows, bundle.model.map.columns),
         )
-        self._statistics = {
-            stream.name: StreamStatistics.from_arrays(bundle.arrays(stream.statistics))
-            for stream in bundle.model.streams
-        }
         view = self.new_view()
         for name, statistics in self._statistics.items():
             if statistics.cells.median.shape != view.inputs[name].shape:
@@ -228,20 +268,19 @@ class Pipeline(EnergyPipeline):
 
     def step(self, work: Sequence[tuple[View, Frame]]) -> list[ScoreMap]:
         """Score one new frame of each of some views; all cells of a stream go in one batch."""
-        energies = self.energies(work)
-        with self._stage("score"):
+        streams = self.stream_scores(work)
+        with self._stage("fuse"):
             return [
-                self._score_one(view, frame, maps)
-                for (view, frame), maps in zip(work, energies, strict=True)
+                self._score_one(view, frame, scores)
+                for (view, frame), scores in zip(work, streams, strict=True)
             ]
 
-    def _score_one(self, view: View, frame: Frame, maps: dict[str, EnergyMap]) -> ScoreMap:
-        scores = {name: standardise(maps[name], self._statistics[name]) for name in maps}
+    def _score_one(self, view: View, frame: Frame, scores: dict[str, StreamScore]) -> ScoreMap:
         fused = fuse(
             scores,
             self._model.streams,
             self._statistics,
-            mode=self._model.fusion.mode,
+            fusion=self._model.fusion,
             shape=self.map_shape,
         )
         pooled, raw_score = pool(fused, self._model.fusion)
@@ -252,7 +291,7 @@ class Pipeline(EnergyPipeline):
             score=view.smoother.update(frame.time_s, raw_score),
             raw_score=raw_score,
             streams=scores,
-            warm_up=any(energy.warm_up for energy in maps.values()),
+            warm_up=any(score.energy.warm_up for score in scores.values()),
         )
 
 

@@ -75,7 +75,15 @@ class HeadSpec(Strict):
 
 
 class StreamSpec(Strict):
-    """One stream: input -> network -> head -> statistics. `weight` is its share in the fusion."""
+    """One stream: input -> network -> head -> statistics -> carry.
+
+    Attributes:
+        weight: Its share in the fusion.
+        blur_cells: Sigma in grid cells of a Gaussian over its surprise (inactive cells count 0):
+            where windows overlap, neighbours see the same thing and one alone is noise; 0: none.
+        carry_s: Time constant in seconds of a motion-compensated mean of its surprise over time;
+            0: none. A carried stream is read at the cells of the fused map.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
     input: InputSpec
@@ -84,6 +92,8 @@ class StreamSpec(Strict):
     statistics: str
     parity: str | None = None
     weight: Annotated[float, Field(ge=0, le=1)]
+    blur_cells: Annotated[float, Field(ge=0, le=8)] = 0.0
+    carry_s: Annotated[float, Field(ge=0)] = 0.0
 
 
 class SmoothingSpec(Strict):
@@ -99,9 +109,12 @@ class FusionSpec(Strict):
     `surprise` adds weighted tail surprises, `z` weighted robust z-scores, `paper` weighted
     raw energies (Fan et al. Eq. (18)). `spatial_max` is the side in cells (odd) of a maximum filter
     on the fused map; `top_cells` cells are averaged into the frame score (1: the maximum).
+    `inactive`: in a cell where a stream sees nothing active the others count alone ("skip"), or it
+    counts as zero surprise ("zero"): nothing moves here, as normal as can be.
     """
 
     mode: Literal["surprise", "z", "paper"] = "surprise"
+    inactive: Literal["skip", "zero"] = "skip"
     spatial_max: Annotated[int, Field(ge=1, le=15)] = 1
     top_cells: Positive = 1
     smoothing: SmoothingSpec = SmoothingSpec()
@@ -112,6 +125,29 @@ class MapSpec(Strict):
 
     rows: Positive
     columns: Positive
+
+
+class TrustRecord(Strict):
+    """Why the streams have their weights: what they can see in this scene, measured, not assumed.
+
+    The measurement plants synthetic anomalies into normal footage that the streams have not learned
+    from.
+
+    Attributes:
+        reason: In words.
+        clips: Synthetic clips behind it.
+        frames: Their frames.
+        streams: Stream name to kind of anomaly to frame AUC (0 to 1) of that stream alone.
+        fused: Kind of anomaly to frame AUC of the fusion with the chosen weights.
+        left_out: Kinds that could not be made from this footage, with the reason.
+    """
+
+    reason: str
+    clips: Annotated[int, Field(ge=0)]
+    frames: Annotated[int, Field(ge=0)]
+    streams: dict[str, dict[str, float]]
+    fused: dict[str, float]
+    left_out: dict[str, str] = Field(default_factory=dict)
 
 
 class TrainingRecord(Strict):
@@ -137,6 +173,7 @@ class ModelSpec(Strict):
     streams: Annotated[tuple[StreamSpec, ...], Field(min_length=1)]
     map: MapSpec
     fusion: FusionSpec
+    trust: TrustRecord | None = None
     training: TrainingRecord
 
     @model_validator(mode="after")
@@ -147,6 +184,9 @@ class ModelSpec(Strict):
         total = sum(stream.weight for stream in self.streams)
         if abs(total - 1.0) > 1e-6:
             raise ValueError(f"stream weights must sum to 1, they sum to {total:g}")
+        smooth = [stream.name for stream in self.streams if stream.carry_s or stream.blur_cells]
+        if smooth and self.fusion.mode != "surprise":
+            raise ValueError(f"carry_s and blur_cells of {smooth} need fusion mode surprise")
         return self
 
 

@@ -1,88 +1,34 @@
-"""From trained streams to a bundle: statistics, then the threshold, each on clips of its own.
+"""From trained streams to a bundle: statistics, trust, then the threshold.
 
 Nothing here has a second implementation of a step: energies come from `edge.pipeline`, as they
-will on the device. Statistics come from held-out clips, the threshold from clips that neither the
-weights nor the statistics have seen.
+will on the device. Statistics come from footage that a stream has not learned from, the threshold
+from clips that neither the weights nor the statistics have seen.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.alarm_rule import AlarmRule
 from calibration.stream_statistics import Pooling, StreamStatistics
-from edge.pipeline import EnergyPipeline, Pipeline, StreamRunner
-from edge.scoring.heads import open_head
-from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from engines.bundle import Bundle, BundleFile, encode_arrays, replace_alarm, write_bundle
+from edge.pipeline import Pipeline, StreamPipeline
+from engines.bundle import Bundle, replace_alarm, write_bundle
 from engines.errors import DataError
-from engines.half_precision import fp16_from_fp32
-from engines.model_spec import (
-    HeadSpec,
-    InputSpec,
-    MapSpec,
-    ModelSpec,
-    NetworkSpec,
-    Precision,
-    StreamSpec,
-    TrainingRecord,
-)
+from engines.model_spec import MapSpec, ModelSpec, TrainingRecord
 from trainer.normal_clip import NormalClip
 from trainer.preset import Preset
 from trainer.recalibrate import HOURS_PER_DAY, recalibrate
+from trainer.stream_parts import Samples, StreamParts, open_runner, stream_files, stream_spec
+from trainer.trust import learn_trust
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
-NETWORK_INPUT = "patches"
-NETWORK_OUTPUT = "latent"
 RECORDED_PACKAGES = ("vigil", "numpy", "onnxruntime", "opencv-python-headless", "torch")
 
 Progress = Callable[[str], None]
-Samples = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
-
-
-@dataclass(frozen=True)
-class LearnedParts:
-    """What training gives for one stream.
-
-    Attributes:
-        network: ONNX file, input "patches", output "latent".
-        parameters: Number of the network's weights.
-        mixture: Head arrays: weights, means, variances.
-        parity_patches: float32, N x channels x patch x patch; the bundle's golden inputs.
-        parity_latents: float32, N x J: what PyTorch gave for them.
-    """
-
-    network: Path
-    parameters: int
-    mixture: Mapping[str, NDArray[np.generic]]
-    parity_patches: NDArray[np.float32]
-    parity_latents: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class StreamParts:
-    """One stream for a bundle.
-
-    Attributes:
-        name: Stream name.
-        input: Runtime input (test stride, measured scale).
-        weight: Share in the fusion.
-        learned: Network and head; None where the input itself is the energy.
-        pooling: Statistics of each cell, or of its neighbourhood.
-    """
-
-    name: str
-    input: InputSpec
-    weight: float
-    learned: LearnedParts | None
-    pooling: Pooling = "cell"
 
 
 def versions() -> dict[str, str]:
@@ -125,43 +71,37 @@ def assemble_bundle(
         DataError: Nothing moves in the held-out clips, or a part does not fit.
         CannotCreateError: `root` cannot be written.
     """
-    rule = preset.calibration
-    specs = [_stream_spec(stream) for stream in streams]
-    runners = [_runner(s, part, threads) for s, part in zip(specs, streams, strict=True)]
-    energies = EnergyPipeline(frame=preset.frame, gate=preset.gate, runners=runners)
-    plain = EnergyPipeline(
-        frame=preset.frame,
-        gate=preset.gate,
-        runners=[runner for runner in runners if runner.backend is None],
-    )
-    samples = _collect(energies, held_out, progress)
-    if plain.streams:
-        for name, more in _collect(plain, fit, progress).items():
-            samples[name] += more
-    statistics = {
-        part.name: _fit_statistics(samples[part.name], energies.grid_shape(part.name), part.pooling)
-        for part in streams
-    }
-    rows, columns = max(
-        (energies.grid_shape(spec.name) for spec in specs), key=lambda shape: shape[0] * shape[1]
-    )
-    energies.close()
+    statistics, map_shape = _statistics(preset, streams, fit, held_out, threads, progress)
+    specs = [stream_spec(stream) for stream in streams]
+    trust = None
+    if preset.trust is not None:
+        progress("trust: synthetic anomalies in held-out footage")
+        trust = learn_trust(
+            [open_runner(part, threads=threads, unseen=True) for part in streams],
+            statistics,
+            preset=preset,
+            settings=preset.trust,
+            base=held_out,
+            movers=fit,
+            seed=record.seed,
+            progress=progress,
+        )
+        weights = trust.weights
+        specs = [spec.model_copy(update={"weight": weights[spec.name]}) for spec in specs]
     model = ModelSpec(
         name=preset.name,
         frame=preset.frame,
         gate=preset.gate,
         streams=tuple(specs),
-        map=MapSpec(rows=rows, columns=columns),
+        map=MapSpec(rows=map_shape[0], columns=map_shape[1]),
         fusion=preset.fusion,
+        trust=None if trust is None else trust.record,
         training=record,
     )
-    files = [
-        file
-        for spec, part in zip(specs, streams, strict=True)
-        for file in _stream_files(spec, part, statistics[spec.name])
-    ]
+    files = [file for part in streams for file in stream_files(part, statistics[part.name])]
     bundle = write_bundle(root, model=model, alarm=None, files=files)
     progress("threshold")
+    rule = preset.calibration
     with Pipeline(bundle, threads=threads) as pipeline:
         alarm = recalibrate(
             pipeline,
@@ -174,64 +114,50 @@ def assemble_bundle(
     return replace_alarm(bundle, alarm)
 
 
-def _stream_spec(part: StreamParts) -> StreamSpec:
-    learned = part.learned
-    if learned is None:
-        return StreamSpec(
-            name=part.name,
-            input=part.input,
-            head=HeadSpec(kind="identity"),
-            statistics=f"statistics/{part.name}.npz",
-            weight=part.weight,
-        )
-    return StreamSpec(
-        name=part.name,
-        input=part.input,
-        network=NetworkSpec(
-            input=NETWORK_INPUT,
-            output=NETWORK_OUTPUT,
-            files={p: _network_file(part.name, p) for p in PRECISIONS},
-            parameters=learned.parameters,
-        ),
-        head=HeadSpec(kind="mixture", file=f"heads/{part.name}.npz"),
-        statistics=f"statistics/{part.name}.npz",
-        parity=f"parity/{part.name}.npz",
-        weight=part.weight,
+def _statistics(
+    preset: Preset,
+    streams: Sequence[StreamParts],
+    fit: Sequence[NormalClip],
+    held_out: Sequence[NormalClip],
+    threads: int,
+    progress: Progress,
+) -> tuple[dict[str, StreamStatistics], tuple[int, int]]:
+    """Statistics by stream, and the size of the finest grid.
+
+    A stream that brings its energies out of sample is done; one that learned nothing takes all
+    clips; the others take the clips that they have not seen.
+    """
+    ready = {part.name: part.learned.samples for part in streams if part.learned is not None}
+    samples = {name: [found] for name, found in ready.items() if found is not None}
+    walks = (
+        (held_out, [part for part in streams if part.name not in samples]),
+        (fit, [part for part in streams if part.learned is None]),
     )
+    shapes: dict[str, tuple[int, int]] = {}
+    for clips, parts in walks:
+        if not parts:
+            continue
+        pipeline = _pipeline(preset, parts, threads)
+        for name, found in _collect(pipeline, clips, progress).items():
+            samples.setdefault(name, []).extend(found)
+        pipeline.close()
+    grids = _pipeline(preset, streams, threads)
+    shapes = {part.name: grids.grid_shape(part.name) for part in streams}
+    grids.close()
+    statistics = {
+        part.name: _fit_statistics(samples[part.name], shapes[part.name], part.pooling)
+        for part in streams
+    }
+    return statistics, max(shapes.values(), key=lambda shape: shape[0] * shape[1])
 
 
-def _network_file(stream: str, precision: Precision) -> str:
-    return f"networks/{stream}.{precision}.onnx"
-
-
-def _runner(spec: StreamSpec, part: StreamParts, threads: int) -> StreamRunner:
-    if part.learned is None:
-        return StreamRunner(spec=spec, backend=None, head=open_head(spec.head, {}))
-    backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads)
-    backend.load(part.learned.network)
-    head = open_head(spec.head, dict(part.learned.mixture))
-    return StreamRunner(spec=spec, backend=backend, head=head)
-
-
-def _stream_files(
-    spec: StreamSpec, part: StreamParts, statistics: StreamStatistics
-) -> list[BundleFile]:
-    files = [BundleFile(spec.statistics, "statistics", encode_arrays(statistics.to_arrays()))]
-    learned = part.learned
-    if learned is not None:
-        parity = {"patches": learned.parity_patches, "latents": learned.parity_latents}
-        network = learned.network.read_bytes()
-        files += [
-            BundleFile(_network_file(spec.name, "fp32"), "network", network),
-            BundleFile(_network_file(spec.name, "fp16"), "network", fp16_from_fp32(network)),
-            BundleFile(f"heads/{spec.name}.npz", "head", encode_arrays(learned.mixture)),
-            BundleFile(f"parity/{spec.name}.npz", "parity", encode_arrays(parity)),
-        ]
-    return files
+def _pipeline(preset: Preset, parts: Sequence[StreamParts], threads: int) -> StreamPipeline:
+    runners = [open_runner(part, threads=threads) for part in parts]
+    return StreamPipeline(frame=preset.frame, gate=preset.gate, runners=runners)
 
 
 def _collect(
-    pipeline: EnergyPipeline, clips: Sequence[NormalClip], progress: Progress
+    pipeline: StreamPipeline, clips: Sequence[NormalClip], progress: Progress
 ) -> dict[str, list[Samples]]:
     """Energies and positions of all active cells, one entry a frame, by stream."""
     collected: dict[str, list[Samples]] = {name: [] for name in pipeline.streams}

@@ -1,4 +1,4 @@
-"""The encoder as an ONNX file, proven: the written file is run and compared with PyTorch."""
+"""Encoders as ONNX files, proven: the written file is run and compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from engines.atomic import write_bytes
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.errors import InternalError
-from trainer.assemble import NETWORK_INPUT, NETWORK_OUTPUT
 from trainer.models.gmfc_vae import CHANNELS, Encoder
+from trainer.stream_parts import NETWORK_INPUT, NETWORK_OUTPUT
 
 OPSET = 18
 # Largest difference between ONNX Runtime and PyTorch, as a part of the largest latent value (at
@@ -64,10 +64,31 @@ def export_encoder(
         InternalError: The difference exceeds `TOLERANCE`.
         CannotCreateError: `path` cannot be written.
     """
-    plain = copy.deepcopy(encoder).cpu().float()
-    network = ExportedEncoder(plain).eval()
-    write_bytes(path, _onnx_bytes(network, patch))
-    error, largest = _compare(network, path, patch, samples)
+    return export_network(ExportedEncoder(encoder), path, side=patch, samples=samples)
+
+
+def export_network(
+    module: nn.Module, path: Path, *, side: int, samples: NDArray[np.float32] | None = None
+) -> float:
+    """Write any encoder and compare the written file with PyTorch.
+
+    Args:
+        module: float32 N x 3 x side x side in [0, 1] -> N x J; left as it is, exported in float32
+            and in evaluation mode.
+        path: ONNX file: input "patches", output "latent", N free, opset 18.
+        side: Side of a patch in pixels.
+        samples: Patches to compare on, besides random ones.
+
+    Returns:
+        The largest absolute difference over all comparisons.
+
+    Raises:
+        InternalError: The difference exceeds `TOLERANCE`.
+        CannotCreateError: `path` cannot be written.
+    """
+    network = copy.deepcopy(module).cpu().float().eval()
+    write_bytes(path, _onnx_bytes(network, side))
+    error, largest = _compare(network, path, side, samples)
     if not error <= TOLERANCE * max(1.0, largest):
         raise InternalError(
             f"ONNX Runtime and PyTorch differ by {error:.2e} (latent values up to {largest:.3g}; "
@@ -79,14 +100,14 @@ def export_encoder(
 
 
 @torch.no_grad()
-def latents(encoder: Encoder, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+def latents(encoder: nn.Module, patches: NDArray[np.float32]) -> NDArray[np.float32]:
     """What PyTorch's encoder gives on the CPU: float32 N x 3 x side x side -> float32 N x J."""
     plain = copy.deepcopy(encoder).cpu().float().eval()
     return np.asarray(plain(torch.from_numpy(patches)).numpy(), dtype=np.float32)
 
 
-def _onnx_bytes(network: ExportedEncoder, patch: int) -> bytes:
-    example = torch.rand(2, CHANNELS, patch, patch)
+def _onnx_bytes(network: nn.Module, side: int) -> bytes:
+    example = torch.rand(2, CHANNELS, side, side)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The exporter warns about its own internals, not about this graph; the comparison decides.
         warnings.simplefilter("ignore")
@@ -101,7 +122,7 @@ def _onnx_bytes(network: ExportedEncoder, patch: int) -> bytes:
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
-            dynamic_shapes={"patches": {0: torch.export.Dim("n", min=1)}},
+            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
             verbose=False,
         )
         return _without_metadata(onnx.load(file))
@@ -120,13 +141,13 @@ def _without_metadata(model: onnx.ModelProto) -> bytes:
 
 @torch.no_grad()
 def _compare(
-    network: ExportedEncoder, path: Path, patch: int, samples: NDArray[np.float32] | None
+    network: nn.Module, path: Path, side: int, samples: NDArray[np.float32] | None
 ) -> tuple[float, float]:
     """(largest absolute difference, largest absolute latent value) over batches of all sizes."""
     backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=1)
     backend.load(path)
     rng = np.random.default_rng(0)
-    batches = [rng.random((n, CHANNELS, patch, patch), dtype=np.float32) for n in _PROOF_SIZES]
+    batches = [rng.random((n, CHANNELS, side, side), dtype=np.float32) for n in _PROOF_SIZES]
     if samples is not None and len(samples):
         batches.append(samples)
     error = largest = 0.0

@@ -6,7 +6,7 @@ command line pass through the same model: a misspelt key is an error, never a si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,9 @@ from engines.model_spec import FrameSpec, FusionSpec, GateSpec, InputSpec, Optio
 
 PRESETS = Path(__file__).parent / "presets"
 
+MEASURED = {"motion": frozenset({"scale"}), "window": frozenset({"top", "bottom"})}
+"""Options by input kind that are measured on normal footage where a preset leaves them out."""
+
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -27,10 +30,22 @@ NotNegative = Annotated[float, Field(ge=0)]
 class StreamPreset(Strict):
     """One stream: kind of input, geometry in pixels of the working frame, and fusion weight.
 
-    `head` "mixture" trains a network for the stream; "identity" takes the input itself as energy
-    (kind `speed`), nothing is learned but its statistics: per cell, or over each neighbourhood.
-    `options` belong to the input kind. A `motion` stream without the option `scale` gets the
-    measured one (99.9 % quantile of the magnitude over moving cells of normal footage).
+    Attributes:
+        kind: Input kind of `edge.inputs`.
+        patch: Side of what the network sees.
+        train_stride: Grid of the training patches (encoder gmfc_vae).
+        test_stride: Grid of the runtime.
+        options: Of the input kind. What is left out and depends on the scene is measured on normal
+            footage: `scale` of kind motion (99.9 % quantile of the magnitude over moving cells),
+            `top` and `bottom` of kind window (size of what moves).
+        encoder: "gmfc_vae" trains one with its mixture (Fan et al.); "backbone" takes pretrained
+            features and "student" a small network that imitates them, both with a mixture of many
+            spherical components; "none": the input itself is the energy.
+        statistics: Centre and spread of the energy of each cell, of each neighbourhood, or one for
+            the whole picture.
+        blur_cells: Sigma of a Gaussian over its surprise, in grid cells; 0: none.
+        carry_s: Time constant of the motion-compensated mean of its surprise, seconds; 0: none.
+        weight: Share in the fusion, unless trust in the streams is learned.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
@@ -39,32 +54,27 @@ class StreamPreset(Strict):
     train_stride: Positive = 7
     test_stride: Positive = 28
     options: dict[str, Option] = Field(default_factory=dict)
-    head: Literal["mixture", "identity"] = "mixture"
-    statistics: Literal["cell", "neighbourhood"] = "cell"
+    encoder: Literal["gmfc_vae", "backbone", "student", "none"] = "gmfc_vae"
+    statistics: Literal["cell", "neighbourhood", "picture"] = "cell"
+    blur_cells: NotNegative = 0.0
+    carry_s: NotNegative = 0.0
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @property
-    def learned(self) -> bool:
-        """True where a network is trained for the stream."""
-        return self.head == "mixture"
+    def unmeasured(self) -> frozenset[str]:
+        """Options of the input that have to be measured before it can be opened."""
+        return MEASURED.get(self.kind, frozenset()) - set(self.options)
 
-    @property
-    def wants_scale(self) -> bool:
-        """True where the input scale has to be measured before patches can be taken."""
-        return self.kind == "motion" and "scale" not in self.options
+    def train_input(self, measured: Mapping[str, float] | None = None) -> InputSpec:
+        """The input with the training stride; `measured` gives the options that are left out."""
+        return self._input(self.train_stride, measured)
 
-    def train_input(self, scale: float | None = None) -> InputSpec:
-        """The input with the training stride; `scale` replaces a missing option of that name."""
-        return self._input(self.train_stride, scale)
+    def test_input(self, measured: Mapping[str, float] | None = None) -> InputSpec:
+        """The input with the runtime's stride; `measured` gives the options that are left out."""
+        return self._input(self.test_stride, measured)
 
-    def test_input(self, scale: float | None = None) -> InputSpec:
-        """The input with the runtime's stride; `scale` replaces a missing option of that name."""
-        return self._input(self.test_stride, scale)
-
-    def _input(self, stride: int, scale: float | None) -> InputSpec:
-        options = dict(self.options)
-        if scale is not None and self.wants_scale:
-            options["scale"] = scale
+    def _input(self, stride: int, measured: Mapping[str, float] | None) -> InputSpec:
+        options = {**(measured or {}), **self.options}
         return InputSpec(kind=self.kind, patch=self.patch, stride=stride, options=options)
 
 
@@ -143,6 +153,58 @@ class EmPreset(Strict):
     variance_floor: Rate = 1e-3
 
 
+class FeaturePreset(Strict):
+    """Streams whose features are not trained on the scene: what is looked at, and the mixture.
+
+    Attributes:
+        layers: Blocks of the backbone whose maps are averaged over the window, side by side.
+        frames: Frames of normal footage whose windows are looked at, at most, evenly spread.
+        components: Most components of the mixture; fewer if held-out likelihood says so.
+        samples: Windows that one mixture is fitted on, at most.
+        folds: Groups of clips for energies out of sample.
+    """
+
+    layers: Annotated[tuple[Annotated[int, Field(ge=0, le=15)], ...], Field(min_length=1)] = (15,)
+    frames: Positive = 6000
+    components: Positive = 1000
+    samples: Positive = 40_000
+    folds: Annotated[int, Field(ge=2)] = 4
+
+
+class StudentPreset(Strict):
+    """The network that imitates the backbone on this scene's windows and on strange things in it.
+
+    Attributes:
+        side: Side of the teacher's window in pixels; the student's is the stream's `patch`.
+        filters: Output channels of its convolutions, each of stride 2.
+        windows: Normal windows to learn from, at most.
+        epochs: Passes over them.
+        batch: Windows a step.
+        learning_rate: Peak of the one-cycle schedule of Adam.
+    """
+
+    side: Positive = 96
+    filters: Annotated[tuple[Positive, ...], Field(min_length=1)] = (16, 32, 64)
+    windows: Positive = 60_000
+    epochs: Positive = 6
+    batch: Positive = 128
+    learning_rate: Rate = 2e-3
+
+
+class TrustPreset(Strict):
+    """Learn the streams' weights from synthetic anomalies in held-out normal footage.
+
+    Attributes:
+        per_kind: Synthetic clips of each kind.
+        seconds: Length of each.
+        step: Weights are tried in steps of this size.
+    """
+
+    per_kind: Positive = 2
+    seconds: Rate = 6.0
+    step: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+
+
 class CalibrationPreset(Strict):
     """What part of the normal footage calibrates, and the alarm rule of the first threshold.
 
@@ -172,7 +234,10 @@ class CalibrationPreset(Strict):
 
 
 class Preset(Strict):
-    """A whole recipe. `frame.fps` left out means: the rate of the training footage."""
+    """A whole recipe. `frame.fps` left out means: the rate of the training footage.
+
+    With `trust` the weights of the streams are learned for the scene, else they are the preset's.
+    """
 
     name: str
     frame: FrameSpec = FrameSpec()
@@ -181,6 +246,9 @@ class Preset(Strict):
     model: NetPreset = NetPreset()
     training: TrainingPreset = TrainingPreset()
     em: EmPreset = EmPreset()
+    features: FeaturePreset = FeaturePreset()
+    student: StudentPreset = StudentPreset()
+    trust: TrustPreset | None = None
     fusion: FusionSpec = FusionSpec()
     calibration: CalibrationPreset = CalibrationPreset()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -190,23 +258,26 @@ class Preset(Strict):
         names = [stream.name for stream in self.streams]
         if len(set(names)) != len(names):
             raise ValueError(f"stream names must differ, found {names}")
-        if not any(stream.learned for stream in self.streams):
-            raise ValueError("at least one stream needs head: mixture")
         total = sum(stream.weight for stream in self.streams)
         if abs(total - 1.0) > 1e-6:
             raise ValueError(f"stream weights must sum to 1, they sum to {total:g}")
         side = min(self.frame.width, self.frame.height)
         for stream in self.streams:
-            if stream.patch > side:
+            if stream.patch > side and stream.encoder == "gmfc_vae":
                 raise ValueError(
                     f"{stream.name}: patch {stream.patch} exceeds the frame ({side} px)"
                 )
         return self
 
     @property
-    def learned_streams(self) -> tuple[StreamPreset, ...]:
-        """The streams that a network is trained for."""
-        return tuple(stream for stream in self.streams if stream.learned)
+    def patch_streams(self) -> tuple[StreamPreset, ...]:
+        """The streams that a GMFC-VAE is trained for."""
+        return tuple(stream for stream in self.streams if stream.encoder == "gmfc_vae")
+
+    @property
+    def feature_streams(self) -> tuple[StreamPreset, ...]:
+        """The streams with features from a backbone or its student."""
+        return tuple(s for s in self.streams if s.encoder in ("backbone", "student"))
 
     def with_footage_rate(self, fps: float) -> Preset:
         """A copy whose `frame.fps` is `fps` (frames per second) unless the preset states one."""

@@ -11,18 +11,22 @@ import torch
 
 from engines.bundle import Bundle, load_bundle
 from engines.model_spec import TrainingRecord
-from trainer.assemble import StreamParts, assemble_bundle, versions
-from trainer.clip_split import ClipSplit, split_clips
-from trainer.collect import collect_patches, measure_scale
+from trainer.assemble import assemble_bundle, versions
+from trainer.clip_split import ClipSplit, count_frames, split_clips
+from trainer.collect import collect_patches
 from trainer.datasets.clip import Dataset
 from trainer.distributed import Ranks
+from trainer.feature_stream import build_feature_stream
+from trainer.measure import measure_options
 from trainer.patch_store import PatchStore
 from trainer.preset import Preset
 from trainer.progress import SilentTraining, TrainingProgress
 from trainer.run_directory import RunDirectory, open_run
+from trainer.stream_parts import StreamParts
 from trainer.train_stream import TrainedStream, train_stream
 
-Scales = dict[str, float | None]
+Measured = dict[str, dict[str, float]]
+"""Options by stream name that were measured on the footage."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +75,20 @@ def run_training(
         _prepare(request, preset, split, ranks, progress) if ranks.first else None
     )
     assert prepared is not None
-    run, scales = prepared
+    run, measured = prepared
     if run.finished:
         return load_bundle(run.bundle) if ranks.first else None
-    streams = _train_streams(run, preset, scales, ranks, progress)
+    trained = _train_streams(run, preset, measured, ranks, progress)
     if not ranks.first:
         return None
+    streams = _parts(preset, measured, trained, split, run, request.threads, progress)
     earlier = float(run.record["seconds"])  # sittings of a resumed run
     seconds = earlier + time.monotonic() - began
     run.note(seconds=seconds)
     bundle = assemble_bundle(
         run.bundle,
         preset=preset,
-        streams=_parts(preset, streams),
+        streams=streams,
         fit=split.fit,
         held_out=split.held_out,
         threshold=split.threshold,
@@ -104,8 +109,8 @@ def _prepare(
     split: ClipSplit,
     ranks: Ranks,
     progress: TrainingProgress,
-) -> tuple[RunDirectory, Scales]:
-    """On rank 0: the run directory, the scales and the patch stores."""
+) -> tuple[RunDirectory, Measured]:
+    """On rank 0: the run directory, what is measured, and the patch stores."""
     run = open_run(
         request.out,
         resume=request.resume,
@@ -130,8 +135,11 @@ def _prepare(
         f"{len(split.fit)} {split.kind} train, {len(split.held_out)} are held out, "
         f"{len(split.threshold)} set the threshold"
     )
-    scales = _scales(run, preset, split, progress)
-    inputs = {s.name: s.train_input(scales[s.name]) for s in preset.learned_streams}
+    run.note(fit_frames=sum(count_frames(clip) for clip in split.fit))
+    measured = _measure(run, preset, split, progress)
+    inputs = {s.name: s.train_input(measured[s.name]) for s in preset.patch_streams}
+    if not inputs:
+        return run, measured
     parts = [
         ("fit", split.fit, preset.training.patches),
         ("held_out", split.held_out, preset.training.held_out_patches),
@@ -150,45 +158,37 @@ def _prepare(
         )
         counts = ", ".join(f"{store.count} {stream}" for stream, store in stores.items())
         progress.say(f"patches {name.replace('_', ' ')}: {counts}")
-        run.note(**{f"{name}_frames": stores[preset.learned_streams[0].name].notes["frames"]})
         for store in stores.values():
             store.close()
-    return run, scales
+    return run, measured
 
 
-def _scales(
+def _measure(
     run: RunDirectory, preset: Preset, split: ClipSplit, progress: TrainingProgress
-) -> Scales:
-    """Input scale of each stream; measured once a run, None where the input has none."""
-    known: Scales = run.record.get("scales", {})
-    for stream in preset.learned_streams:
+) -> Measured:
+    """Options of the inputs that depend on the scene; measured once a run."""
+    known: Measured = run.record.get("measured", {})
+    for stream in preset.streams:
         if stream.name in known:
             continue
-        known[stream.name] = None
-        if stream.wants_scale:
-            known[stream.name] = measure_scale(
-                split.fit,
-                stream.test_input(),
-                frame=preset.frame,
-                gate=preset.gate,
-                seed=preset.seed,
-                progress=progress,
-            )
-            progress.say(f"{stream.name}: input scale {known[stream.name]:.4g}")
-    run.note(scales=known)
+        known[stream.name] = measure_options(stream, split.fit, preset=preset, progress=progress)
+        if known[stream.name]:
+            found = ", ".join(f"{name} {value:.4g}" for name, value in known[stream.name].items())
+            progress.say(f"{stream.name}: measured {found}")
+    run.note(measured=known)
     return known
 
 
 def _train_streams(
     run: RunDirectory,
     preset: Preset,
-    scales: Scales,
+    measured: Measured,
     ranks: Ranks,
     progress: TrainingProgress,
 ) -> list[TrainedStream]:
     """Every stream in turn; the list is empty on ranks other than 0."""
     trained = []
-    for stream in preset.learned_streams:
+    for stream in preset.patch_streams:
         with (
             PatchStore(run.patches("fit") / stream.name) as fit,
             PatchStore(run.patches("held_out") / stream.name) as held_out,
@@ -198,7 +198,7 @@ def _train_streams(
                 held_out,
                 preset=preset,
                 stream=stream,
-                scale=scales[stream.name],
+                spec=stream.test_input(measured[stream.name]),
                 folder=run.stream(stream.name),
                 seed=preset.seed,
                 ranks=ranks,
@@ -209,20 +209,40 @@ def _train_streams(
     return trained
 
 
-def _parts(preset: Preset, trained: list[TrainedStream]) -> list[StreamParts]:
-    """All streams in the preset's order, with and without a network."""
-    learned = {stream.parts.name: stream.parts for stream in trained}
-    return [
-        learned.get(stream.name)
-        or StreamParts(
-            name=stream.name,
-            input=stream.test_input(),
-            weight=stream.weight,
-            learned=None,
-            pooling=stream.statistics,
-        )
-        for stream in preset.streams
-    ]
+def _parts(
+    preset: Preset,
+    measured: Measured,
+    trained: list[TrainedStream],
+    split: ClipSplit,
+    run: RunDirectory,
+    threads: int,
+    progress: TrainingProgress,
+) -> list[StreamParts]:
+    """All streams in the preset's order."""
+    parts = {stream.parts.name: stream.parts for stream in trained}
+    for stream in preset.streams:
+        spec = stream.test_input(measured[stream.name])
+        if stream in preset.feature_streams:
+            parts[stream.name] = build_feature_stream(
+                stream,
+                spec,
+                preset=preset,
+                split=split,
+                run=run,
+                threads=threads,
+                progress=progress,
+            )
+        elif stream.encoder == "none":
+            parts[stream.name] = StreamParts(
+                name=stream.name,
+                input=spec,
+                weight=stream.weight,
+                learned=None,
+                pooling=stream.statistics,
+                blur_cells=stream.blur_cells,
+                carry_s=stream.carry_s,
+            )
+    return [parts[stream.name] for stream in preset.streams]
 
 
 def _record(

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.assemble import LearnedParts, StreamParts
+from engines.model_spec import InputSpec
 from trainer.checkpoint import TrainingState, copy_weights, load_state
 from trainer.diagnostics import examine, to_unit_range
 from trainer.distributed import Ranks
@@ -30,6 +30,7 @@ from trainer.models.mixture_prior import MixturePrior
 from trainer.patch_store import PatchStore, decode_patches, spread
 from trainer.preset import Preset, StreamPreset
 from trainer.progress import SilentTraining, TrainingProgress
+from trainer.stream_parts import LearnedParts, StreamParts
 from trainer.training_loop import CHECKPOINT_NAME, StreamTask, run_stage, save
 
 NETWORK_NAME = "encoder.onnx"
@@ -69,7 +70,7 @@ def train_stream(
     *,
     preset: Preset,
     stream: StreamPreset,
-    scale: float | None,
+    spec: InputSpec,
     folder: Path,
     seed: int,
     ranks: Ranks,
@@ -82,7 +83,7 @@ def train_stream(
         held_out: Patches of other clips: early stopping, sigma_x^2, choice of the mixture.
         preset: The recipe.
         stream: Which of its streams.
-        scale: Measured input scale, for the runtime's input.
+        spec: The runtime's input, measured options included.
         folder: Checkpoint, history and network of this stream; kept by the caller between calls
             that shall go on, emptied by it otherwise.
         seed: Same seed, same weights (on one machine with one number of threads).
@@ -124,7 +125,7 @@ def train_stream(
     task.model.load_state_dict(state.model)
     if not ranks.first:
         return None
-    return _freeze(task, preset, stream, scale, state)
+    return _freeze(task, preset, stream, spec, state)
 
 
 def build_model(
@@ -227,7 +228,7 @@ def _freeze(
     task: StreamTask,
     preset: Preset,
     stream: StreamPreset,
-    scale: float | None,
+    spec: InputSpec,
     state: TrainingState,
 ) -> TrainedStream:
     """Step 5, on rank 0."""
@@ -245,7 +246,7 @@ def _freeze(
     )
     parts = StreamParts(
         name=stream.name,
-        input=stream.test_input(scale),
+        input=spec,
         weight=stream.weight,
         learned=LearnedParts(
             network=network,
@@ -255,6 +256,8 @@ def _freeze(
             parity_latents=latents(model.encoder, patches),
         ),
         pooling=stream.statistics,
+        blur_cells=stream.blur_cells,
+        carry_s=stream.carry_s,
     )
     return TrainedStream(
         parts=parts,

@@ -2,11 +2,16 @@
 
 E(z) = -log sum_c pi_c N(z; mu_c, Sigma_c) at z = mu~, always by log-sum-exp: at 64 dimensions the
 densities themselves underflow.
+
+A mixture has one of three forms of covariance, told apart by the arrays of its head file: diagonal
+and full for the few components of the paper, spherical for hundreds of centres at once, where one
+matrix product has to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,43 +21,49 @@ from engines.errors import DataError
 Array = NDArray[np.float64]
 
 WEIGHT_TOLERANCE = 1e-4
-# Rows of a block, so that N x K x J never has to exist at once for large batches.
+# Rows of a block, so that N x K x J, or N x K, never has to exist at once for large batches.
 BLOCK = 256
+# A spherical mixture is computed in float32 if its smallest variance is at least this part of the
+# largest squared distance r^2 of a centre from the middle. An energy is then off by at most some
+# 7e-7 r^2 / variance (measured) < 0.04 nats; energies scatter by sqrt(J / 2), 10 nats at J = 192.
+FLOAT32_VARIANCE = 2e-5
+
+
+class _Form(Protocol):
+    """Log joint density of one form of covariance."""
+
+    def log_joint(self, z: Array) -> NDArray[np.floating]:
+        """Log pi_c + log N(z; mu_c, Sigma_c), float64 n x J in, n x K out."""
 
 
 class MixtureEnergy:
-    """A mixture with diagonal or full covariances.
+    """A mixture with diagonal, full or spherical covariances; made by `from_arrays`.
 
     Args:
-        weights: float64, K, positive, sum 1.
-        means: float64, K x J.
-        precision_cholesky: float64, K x J (1 / standard deviation: diagonal) or K x J x J (upper
-            triangular P with Sigma^-1 = P P^T: full).
+        form: The log joint densities, by form of covariance.
+        dimensions: J, the length of a latent vector.
     """
 
-    def __init__(self, weights: Array, means: Array, precision_cholesky: Array) -> None:
-        self._means = means
-        self._precision = precision_cholesky
-        self._full = precision_cholesky.ndim == 3
-        diagonal = (
-            np.diagonal(precision_cholesky, axis1=1, axis2=2) if self._full else precision_cholesky
-        )
-        # log pi_c - J/2 log 2 pi + 1/2 log det Sigma_c^-1
-        self._constant: Array = (
-            np.log(weights)
-            - 0.5 * means.shape[1] * np.log(2.0 * np.pi)
-            + np.log(diagonal).sum(axis=1)
-        )
+    def __init__(self, form: _Form, dimensions: int) -> None:
+        self._form = form
+        self._dimensions = dimensions
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> MixtureEnergy:
-        """Build from the arrays of a head file.
+        """Build from the arrays of a head file, of any floating type (means may be float16).
 
-        Keys: ``weights`` (K), ``means`` (K x J), and ``variances`` (K x J) or
-        ``precision_cholesky`` (K x J x J).
+        Keys: ``weights`` (K), ``means`` (K x J), and one of
+
+        - ``variances`` (K x J): diagonal;
+        - ``variances`` (), (1) or (K): spherical, one for all components or one for each;
+        - ``precision_cholesky`` (K x J x J; upper triangular P, Sigma^-1 = P P^T): full.
+
+        Diagonal and full energies are float64 throughout. Spherical ones are float32 inside where
+        the variance allows (see FLOAT32_VARIANCE), good to 1e-4 relative on unit-length vectors.
 
         Raises:
-            DataError: A key is missing, shapes disagree, or a weight or variance is not positive.
+            DataError: A key is missing, shapes disagree, a weight or variance is not positive, or
+                a number is not finite.
         """
         missing = sorted({"weights", "means"} - set(arrays))
         if missing or not ({"variances", "precision_cholesky"} & set(arrays)):
@@ -61,48 +72,117 @@ class MixtureEnergy:
             )
         weights = np.asarray(arrays["weights"], np.float64)
         means = np.asarray(arrays["means"], np.float64)
-        if "variances" in arrays:
-            variances = np.asarray(arrays["variances"], np.float64)
-            if not (variances > 0.0).all():
-                raise DataError("a mixture variance is zero or negative")
-            precision = 1.0 / np.sqrt(variances)
-            expected: tuple[int, ...] = means.shape
+        full = "variances" not in arrays
+        spread = np.asarray(arrays["precision_cholesky" if full else "variances"], np.float64)
+        _check(weights, means, spread, full=full)
+        form: _Form
+        if full:
+            form = _Full(weights, means, spread)
+        elif spread.ndim == 2:
+            form = _Diagonal(weights, means, spread)
         else:
-            precision = np.asarray(arrays["precision_cholesky"], np.float64)
-            expected = (*means.shape, means.shape[-1])
-            if not (np.diagonal(precision, axis1=-2, axis2=-1) > 0.0).all():
-                raise DataError("a precision factor has a diagonal that is not positive")
-        if means.ndim != 2 or weights.shape != means.shape[:1] or precision.shape != expected:
-            raise DataError(
-                f"mixture shapes disagree: weights {weights.shape}, means {means.shape}, "
-                f"covariances {precision.shape}"
-            )
-        if not (weights > 0.0).all() or abs(float(weights.sum()) - 1.0) > WEIGHT_TOLERANCE:
-            raise DataError("mixture weights must be positive and sum to 1")
-        return cls(weights, means, precision)
+            form = _Spherical(weights, means, spread)
+        return cls(form, means.shape[1])
 
     @property
     def dimensions(self) -> int:
         """J, the length of a latent vector."""
-        return int(self._means.shape[1])
+        return self._dimensions
 
     def energy(self, z: NDArray[np.floating]) -> Array:
-        """Energies of latent vectors; N x J in, float64 N out; large is anomalous."""
-        points: Array = z.astype(np.float64)
-        result = np.empty(len(points))
-        for start in range(0, len(points), BLOCK):
-            log_joint = self._log_joint(points[start : start + BLOCK])
+        """Energies of latent vectors, in nats; N x J in, float64 N out; large is anomalous.
+
+        Eq. (17), reading A9. 80 vectors against 1000 spherical components of 320 dimensions take
+        about a millisecond on one core.
+        """
+        result = np.empty(len(z))
+        for start in range(0, len(z), BLOCK):
+            log_joint = self._form.log_joint(z[start : start + BLOCK].astype(np.float64))
             peak = log_joint.max(axis=1)
             total = np.exp(log_joint - peak[:, None]).sum(axis=1)
             result[start : start + BLOCK] = -(peak + np.log(total))
         return result
 
-    def _log_joint(self, z: Array) -> Array:
-        """Log joint: log pi_c + log N(z; mu_c, Sigma_c), float64 n x K."""
-        if self._full:
-            projected = np.einsum("nj,kji->nki", z, self._precision)
-            projected -= np.einsum("kj,kji->ki", self._means, self._precision)
-        else:
-            projected = (z[:, None, :] - self._means) * self._precision
+
+def _check(weights: Array, means: Array, spread: Array, *, full: bool) -> None:
+    """Refuse what is not a mixture; `spread` is variances, or precision factors if `full`."""
+    if not all(np.isfinite(array).all() for array in (weights, means, spread)):
+        raise DataError("a mixture holds a number that is not finite")
+    if full:
+        if spread.ndim < 2 or not (np.diagonal(spread, axis1=-2, axis2=-1) > 0.0).all():
+            raise DataError("a precision factor has a diagonal that is not positive")
+        expected = {(*means.shape, means.shape[-1])} if means.ndim == 2 else set()
+    else:
+        if not (spread > 0.0).all():
+            raise DataError("a mixture variance is zero or negative")
+        expected = {means.shape, (), (1,), means.shape[:1]}
+    if means.ndim != 2 or weights.shape != means.shape[:1] or spread.shape not in expected:
+        raise DataError(
+            f"mixture shapes disagree: weights {weights.shape}, means {means.shape}, "
+            f"covariances {spread.shape}"
+        )
+    if not (weights > 0.0).all() or abs(float(weights.sum()) - 1.0) > WEIGHT_TOLERANCE:
+        raise DataError("mixture weights must be positive and sum to 1")
+
+
+def _constant(weights: Array, dimensions: int, half_log_det: Array) -> Array:
+    """Log pi_c - J/2 log 2 pi + 1/2 log det Sigma_c^-1, float64 K."""
+    result: Array = np.log(weights) - 0.5 * dimensions * np.log(2.0 * np.pi) + half_log_det
+    return result
+
+
+class _Diagonal:
+    """weights K, means K x J, variances K x J."""
+
+    def __init__(self, weights: Array, means: Array, variances: Array) -> None:
+        self._means = means
+        self._precision = 1.0 / np.sqrt(variances)
+        self._constant = _constant(weights, means.shape[1], np.log(self._precision).sum(axis=1))
+
+    def log_joint(self, z: Array) -> Array:
+        projected = (z[:, None, :] - self._means) * self._precision
         squared: Array = np.einsum("nki,nki->nk", projected, projected)
         return self._constant - 0.5 * squared
+
+
+class _Full:
+    """weights K, means K x J, precision factors K x J x J."""
+
+    def __init__(self, weights: Array, means: Array, precision: Array) -> None:
+        self._means = means
+        self._precision = precision
+        diagonal = np.diagonal(precision, axis1=1, axis2=2)
+        self._constant = _constant(weights, means.shape[1], np.log(diagonal).sum(axis=1))
+
+    def log_joint(self, z: Array) -> Array:
+        projected = np.einsum("nj,kji->nki", z, self._precision)
+        projected -= np.einsum("kj,kji->ki", self._means, self._precision)
+        squared: Array = np.einsum("nki,nki->nk", projected, projected)
+        return self._constant - 0.5 * squared
+
+
+class _Spherical:
+    """weights K, means K x J, variances (), 1 or K: one matrix product for all components."""
+
+    def __init__(self, weights: Array, means: Array, variances: Array) -> None:
+        components, dimensions = means.shape
+        variance = np.broadcast_to(variances, (components,))
+        # |z|^2 - 2 z.mu + |mu|^2 cancels; around the middle of the means the terms are smallest.
+        self._middle: Array = means.mean(axis=0)
+        means = means - self._middle
+        squares = np.einsum("kj,kj->k", means, means)
+        exact = float(variance.min()) < FLOAT32_VARIANCE * float(squares.max())
+        kind = np.float64 if exact else np.float32
+        half = 0.5 * dimensions * np.log(variance)
+        constant = _constant(weights, dimensions, -half) - 0.5 * squares / variance
+        self._constant: NDArray[np.floating] = constant.astype(kind)
+        self._directions: NDArray[np.floating] = (means / variance[:, None]).astype(kind).T
+        self._half_precision: NDArray[np.floating] = (0.5 / variance).astype(kind)
+
+    def log_joint(self, z: Array) -> NDArray[np.floating]:
+        z = z - self._middle
+        result: NDArray[np.floating] = z.astype(self._directions.dtype) @ self._directions
+        result += self._constant
+        squares = np.einsum("nj,nj->n", z, z).astype(result.dtype)
+        result -= squares[:, None] * self._half_precision
+        return result

@@ -13,6 +13,9 @@ from edge.vision.flow import DenseFlow, FlowImage, GreyImage
 from edge.vision.gate import moved_pixels
 from engines.model_spec import FrameSpec, GateSpec
 
+COARSE_PX = 4
+"""Side of a cell of the coarse flow, in pixels of the working frame."""
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -25,6 +28,8 @@ class Observation:
         bgr: uint8, height x width x 3.
         gray: uint8, height x width.
         flow: float32, height x width x 2, px per frame from the frame before; None on the first.
+        coarse_flow: float32, height // 4 x width // 4 x 2: the flow averaged over 4 px cells,
+            px per frame; None on the first.
         moved: bool, height x width: grey value changed by more than the gate's threshold.
     """
 
@@ -34,6 +39,7 @@ class Observation:
     bgr: NDArray[np.uint8]
     gray: GreyImage
     flow: FlowImage | None
+    coarse_flow: FlowImage | None
     moved: NDArray[np.bool_]
 
 
@@ -44,6 +50,12 @@ def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     shrinks = image.shape[0] > height or image.shape[1] > width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
+
+
+def coarsen(flow: FlowImage) -> FlowImage:
+    """Average a flow over 4 px cells: float32, H x W x 2 in, H // 4 x W // 4 x 2 out."""
+    size = flow.shape[1] // COARSE_PX, flow.shape[0] // COARSE_PX
+    return np.asarray(cv2.resize(flow, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
 class Observer:
@@ -65,9 +77,11 @@ class Observer:
         bgr = resize(frame.bgr, *self._size)
         gray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
         if self._previous is None:
-            flow, moved, dt_s = None, np.zeros(gray.shape, np.bool_), 0.0
+            flow, coarse, dt_s = None, None, 0.0
+            moved = np.zeros(gray.shape, np.bool_)
         else:
             flow = self._flow.calc(self._previous, gray)
+            coarse = coarsen(flow)
             moved = moved_pixels(self._previous, gray, self._threshold)
             dt_s = frame.time_s - self._previous_s
         self._previous = gray
@@ -79,5 +93,6 @@ class Observer:
             bgr=bgr,
             gray=gray,
             flow=flow,
+            coarse_flow=coarse,
             moved=moved,
         )

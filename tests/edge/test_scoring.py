@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
@@ -52,6 +53,111 @@ def test_energy_equals_scikit_learns_score(covariance: str) -> None:
     np.testing.assert_allclose(energy, -model.score_samples(data), rtol=1e-9)
 
 
+def unit_vectors(n: int, j: int, seed: int) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(n, j))
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def many_spheres(k: int = 300, j: int = 192, variance: float = 4e-4) -> dict[str, np.ndarray]:
+    weights = np.random.default_rng(3).dirichlet(np.full(k, 5.0))
+    variances = np.array([variance], np.float32)
+    return {"weights": weights, "means": unit_vectors(k, j, 4), "variances": variances}
+
+
+def near_spheres(arrays: dict[str, np.ndarray], seed: int = 5) -> np.ndarray:
+    """Unit-length float32 points around the centres, and as many anywhere on the sphere."""
+    means = arrays["means"].astype(np.float64)
+    noise = np.random.default_rng(seed).normal(size=means.shape)
+    near = means + np.sqrt(arrays["variances"]).max() * noise
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    return np.concatenate([near, unit_vectors(*means.shape, seed)]).astype(np.float32)
+
+
+def brute_force(arrays: dict[str, np.ndarray], z: np.ndarray) -> np.ndarray:
+    """Eq. (17) for spheres with every difference taken, in float64."""
+    means, z = arrays["means"].astype(np.float64), z.astype(np.float64)
+    variance = np.broadcast_to(arrays["variances"].astype(np.float64), len(means))
+    squares = np.stack([((z - mean) ** 2).sum(1) for mean in means], 1)
+    log_density = -0.5 * (means.shape[1] * np.log(2 * np.pi * variance) + squares / variance)
+    return -logsumexp(np.log(arrays["weights"].astype(np.float64)) + log_density, axis=1)
+
+
+@pytest.mark.parametrize("kind", ["one", "scalar", "each"])
+def test_spherical_energy_is_right_to_1e_4_on_unit_vectors(kind: str) -> None:
+    arrays = many_spheres()
+    if kind == "scalar":
+        arrays["variances"] = np.float64(4e-4)
+    if kind == "each":
+        arrays["variances"] = np.random.default_rng(6).uniform(2e-4, 6e-4, 300)
+    z = near_spheres(arrays)
+    energy = MixtureEnergy.from_arrays(arrays).energy(z)
+    assert energy.dtype == np.float64
+    np.testing.assert_allclose(energy, brute_force(arrays, z), rtol=1e-4, atol=0.01)
+
+
+@pytest.mark.parametrize("variance", [1e-4, 1e-6, 1e-9])
+def test_spherical_energy_keeps_its_precision_where_components_are_tiny(variance: float) -> None:
+    """The squares cancel ever more; what is lost stays far below the scatter of sqrt(J/2)."""
+    arrays = many_spheres(variance=variance)
+    z = near_spheres(arrays) * np.float32(1.001)
+    energy = MixtureEnergy.from_arrays(arrays).energy(z)
+    np.testing.assert_allclose(energy, brute_force(arrays, z), rtol=1e-6, atol=0.04)
+
+
+def test_spherical_energy_does_not_lose_digits_far_from_the_origin() -> None:
+    arrays = many_spheres()
+    z = near_spheres(arrays).astype(np.float64)
+    moved = {**arrays, "means": arrays["means"] + 1000.0}
+    near = MixtureEnergy.from_arrays(arrays).energy(z)
+    far = MixtureEnergy.from_arrays(moved)
+    np.testing.assert_allclose(far.energy(z + 1000.0), near, rtol=1e-4)
+    assert far._form._directions.dtype == np.float32  # right, and fast as well
+
+
+def test_spherical_energy_equals_scikit_learns_score() -> None:
+    data = np.random.default_rng(0).normal(size=(800, 5)) + 3.0 * np.eye(5)[np.arange(800) % 5]
+    model = GaussianMixture(3, covariance_type="spherical", random_state=0).fit(data)
+    arrays = {"weights": model.weights_, "means": model.means_, "variances": model.covariances_}
+    energy = MixtureEnergy.from_arrays(arrays).energy(data)
+    np.testing.assert_allclose(energy, -model.score_samples(data), rtol=1e-5)
+
+
+def test_equal_spheres_written_as_diagonals_have_the_same_energy() -> None:
+    arrays = many_spheres(k=20)
+    z = near_spheres(arrays)
+    diagonal = {**arrays, "variances": np.full((20, 192), arrays["variances"][0])}
+    np.testing.assert_allclose(
+        MixtureEnergy.from_arrays(arrays).energy(z),
+        MixtureEnergy.from_arrays(diagonal).energy(z),
+        rtol=1e-5,
+        atol=0.01,
+    )
+
+
+def test_half_precision_means_move_an_energy_by_less_than_a_hundredth_of_its_scatter() -> None:
+    arrays = many_spheres()
+    z = near_spheres(arrays)
+    half = {**arrays, "means": arrays["means"].astype(np.float16)}
+    plain = MixtureEnergy.from_arrays(arrays).energy(z)
+    stored = MixtureEnergy.from_arrays(half).energy(z)
+    near = slice(0, 300)
+    assert np.abs(stored - plain)[near].max() < 0.01 * plain[near].std()
+    np.testing.assert_allclose(stored, plain, rtol=1e-3, atol=0.1)
+
+
+def test_order_of_spheres_and_size_of_batches_change_nothing() -> None:
+    arrays = many_spheres()
+    z = near_spheres(arrays)
+    plain = MixtureEnergy.from_arrays(arrays).energy(z)
+    order = np.random.default_rng(0).permutation(300)
+    permuted = {**arrays, "weights": arrays["weights"][order], "means": arrays["means"][order]}
+    np.testing.assert_allclose(MixtureEnergy.from_arrays(permuted).energy(z), plain, atol=0.01)
+    one_by_one = [
+        MixtureEnergy.from_arrays(arrays).energy(z[i : i + 1])[0] for i in range(0, 600, 60)
+    ]
+    np.testing.assert_allclose(one_by_one, plain[::60], atol=0.01)
+
+
 def test_energy_is_finite_where_every_density_underflows() -> None:
     arrays = random_mixture(5, 64)
     near, far = MixtureEnergy.from_arrays(arrays).energy(np.array([[0.0] * 64, [1e3] * 64]))
@@ -78,6 +184,11 @@ def test_order_and_splitting_of_components_change_nothing() -> None:
         ({"weights": np.array([0.5, 0.5, 0.5])}, "sum to 1"),
         ({"weights": np.array([1.0, 0.0, 0.0])}, "positive"),
         ({"means": np.zeros((3, 5))}, "disagree"),
+        ({"variances": np.ones(2)}, "disagree"),
+        ({"variances": np.ones((3, 6, 6))}, "disagree"),
+        ({"variances": np.array([-1.0])}, "zero or negative"),
+        ({"variances": np.ones(1), "means": np.zeros(3)}, "disagree"),
+        ({"variances": np.array(np.inf)}, "not finite"),
     ],
 )
 def test_a_broken_mixture_is_refused(change: dict[str, np.ndarray], message: str) -> None:
@@ -116,9 +227,9 @@ def test_where_one_stream_has_no_value_the_other_counts_alone() -> None:
         "b": score([[2.0, 0.0, 0.0]], [[True, False, False]]),
     }
     streams = (stream("a", 0.25), stream("b", 0.75))
-    fused = fuse(scores, streams, {}, mode="surprise", shape=(1, 3))
+    fused = fuse(scores, streams, {}, fusion=FusionSpec(), shape=(1, 3))
     np.testing.assert_allclose(fused, [[0.25 * 4 + 0.75 * 2, 4.0, 0.0]])
-    z = fuse(scores, streams, {}, mode="z", shape=(1, 3))
+    z = fuse(scores, streams, {}, fusion=FusionSpec(mode="z"), shape=(1, 3))
     np.testing.assert_allclose(z, 2 * fused)
 
 

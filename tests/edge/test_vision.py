@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 
 from edge.frames import Frame
 from edge.inputs import open_input
+from edge.vision.carry import Carried
 from edge.vision.dynamic_flow import motion_field, to_unit_range
 from edge.vision.flow import DenseFlow
 from edge.vision.flow_window import FlowWindow
 from edge.vision.gate import CellGate
-from edge.vision.observe import Observer, resize
+from edge.vision.observe import Observer, coarsen, resize
 from edge.vision.patches import Grid
-from edge.vision.speed import SpeedField
+from edge.vision.speed import largest_nearby
+from edge.vision.steady_flow import SteadyFlow
 from engines.errors import DataError, UsageError
 from engines.model_spec import FrameSpec, GateSpec, InputSpec
 
@@ -184,26 +186,67 @@ def test_nothing_depends_on_a_later_frame() -> None:
         np.testing.assert_array_equal(one, two)
 
 
-def test_speed_is_in_pixels_per_second_and_follows_the_moving_thing() -> None:
-    field = SpeedField(height=80, width=240, time_constant_s=0.28)
+def test_steady_speed_is_in_pixels_per_second_and_follows_the_moving_thing() -> None:
+    field = SteadyFlow(height=80, width=240, time_constant_s=0.28)
     for i in range(30):
         flow = np.zeros((80, 240, 2), np.float32)
         flow[40:60, 6 * i : 6 * i + 20, 0] = 6.0  # a thing 20 px wide at 6 px a frame
-        speed = field.update(flow, dt_s=0.1)
-    assert field.shape == (10, 30) == speed.shape
+        field.update(coarsen(flow), dt_s=0.1)
+    speed = largest_nearby(field.speed)
+    assert speed.shape == (10, 30)
     assert speed.max() == pytest.approx(60.0, rel=0.05)
     assert speed.argmax(axis=1)[6] * 8 == pytest.approx(6 * 29 + 10, abs=16)
     assert speed[0, 0] == 0.0
 
 
-def test_speed_does_not_depend_on_the_frame_rate() -> None:
-    slow = SpeedField(height=40, width=40, time_constant_s=0.3)
-    fast = SpeedField(height=40, width=40, time_constant_s=0.3)
+def test_steady_speed_does_not_depend_on_the_frame_rate() -> None:
+    slow = SteadyFlow(height=40, width=40, time_constant_s=0.3)
+    fast = SteadyFlow(height=40, width=40, time_constant_s=0.3)
     for _ in range(10):
-        at_10 = slow.update(np.full((40, 40, 2), (1.0, 0.0), np.float32), dt_s=0.1)
+        slow.update(np.full((10, 10, 2), (1.0, 0.0), np.float32), dt_s=0.1)
     for _ in range(30):
-        at_30 = fast.update(np.full((40, 40, 2), (1.0 / 3, 0.0), np.float32), dt_s=1 / 30)
-    assert at_10.mean() == pytest.approx(at_30.mean(), rel=1e-3)
+        fast.update(np.full((10, 10, 2), (1.0 / 3, 0.0), np.float32), dt_s=1 / 30)
+    assert slow.speed.mean() == pytest.approx(10.0)
+    assert slow.speed.mean() == pytest.approx(fast.speed.mean(), rel=1e-3)
+
+
+def test_trembling_is_no_travel() -> None:
+    field = SteadyFlow(height=40, width=40, time_constant_s=0.28)
+    for i in range(30):
+        field.update(np.full((10, 10, 2), ((-1.0) ** i, 0.0), np.float32), dt_s=0.1)
+    assert field.speed.max() < 3.0  # against 10 px per second of each flow alone
+
+
+def test_a_carried_value_moves_with_the_flow_and_starts_without_a_ramp() -> None:
+    carried = Carried((1, 8), time_constant_s=1.0)
+    values = np.zeros((1, 8), np.float32)
+    values[0, 1] = 4.0
+    first = carried.update(values, None, 0.0)
+    assert first is not None
+    assert first[0, 1] == 4.0
+    flow = np.zeros((1, 8, 2), np.float32)
+    flow[..., 0] = 1.0
+    for _ in range(3):  # nobody looks, the thing goes on
+        moved = carried.update(None, flow, 0.1)
+    assert moved is not None
+    assert moved.argmax() == 4
+    assert moved.max() == pytest.approx(4.0)
+
+
+def test_a_carried_mean_is_the_plain_mean_first_and_then_exponential() -> None:
+    carried = Carried((1, 1), time_constant_s=0.5)
+    seen = [1.0, 5.0, 3.0]
+    still = np.zeros((1, 1, 2), np.float32)
+    for i, value in enumerate(seen):
+        mean = carried.update(np.full((1, 1), value, np.float32), still, 0.1 * (i > 0))
+    assert mean is not None
+    assert mean[0, 0] == pytest.approx(3.0)
+    for _ in range(100):
+        mean = carried.update(np.full((1, 1), 7.0, np.float32), still, 0.1)
+    before = 7.0
+    mean = carried.update(np.full((1, 1), 0.0, np.float32), still, 0.1)
+    assert mean is not None
+    assert mean[0, 0] == pytest.approx(before * np.exp(-0.1 / 0.5), rel=1e-3)
 
 
 def test_unknown_kinds_and_options_are_named() -> None:

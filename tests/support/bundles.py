@@ -11,8 +11,9 @@ from support.clips import MemoryClip
 
 from engines.bundle import Bundle
 from engines.model_spec import FrameSpec, GateSpec, InputSpec, TrainingRecord
-from trainer.assemble import LearnedParts, StreamParts, assemble_bundle
+from trainer.assemble import assemble_bundle
 from trainer.preset import Preset
+from trainer.stream_parts import LearnedParts, StreamParts
 
 LATENT = 4
 FRAME = FrameSpec(width=168, height=112, fps=10.0)
@@ -60,7 +61,7 @@ def tiny_bundle(root: Path, *, workspace: Path, preset: Preset | None = None) ->
     rng = np.random.default_rng(0)
     parts = []
     for number, stream in enumerate(preset.streams):
-        if not stream.learned:
+        if stream.encoder == "none":
             parts.append(
                 StreamParts(
                     name=stream.name,

@@ -74,7 +74,7 @@ def train_tiny(
             held_out,
             preset=preset,
             stream=preset.streams[0],
-            scale=SCALE,
+            spec=preset.streams[0].test_input({"scale": SCALE}),
             folder=out,
             seed=seed,
             ranks=ranks or single("cpu"),

@@ -113,13 +113,15 @@ def test_the_frame_rate_is_the_footages_unless_stated() -> None:
     assert stated.with_footage_rate(25.0).frame.fps == 12.5
 
 
-def test_only_motion_without_a_scale_wants_one() -> None:
+def test_what_depends_on_the_scene_and_is_not_stated_has_to_be_measured() -> None:
     appearance, motion = load_preset("paper").streams
-    assert not appearance.wants_scale
-    assert motion.wants_scale
-    assert motion.test_input(3.0).options["scale"] == 3.0
-    assert motion.train_input(3.0).stride == 7
-    assert appearance.test_input(None).options == {}
+    assert not appearance.unmeasured
+    assert motion.unmeasured == {"scale"}
+    assert motion.test_input({"scale": 3.0}).options["scale"] == 3.0
+    assert motion.train_input({"scale": 3.0}).stride == 7
+    assert appearance.test_input().options == {}
     given = load_preset("paper", ["streams.motion.options.scale=2.5"]).streams[1]
-    assert not given.wants_scale
-    assert given.test_input(3.0).options["scale"] == 2.5
+    assert not given.unmeasured
+    assert given.test_input({"scale": 3.0}).options["scale"] == 2.5
+    window = load_preset("accurate").streams[0]
+    assert window.unmeasured == {"top", "bottom"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from math import inf
 from pathlib import Path
 
@@ -15,12 +16,16 @@ from numpy.typing import NDArray
 from engines.errors import CannotCreateError, ConfigError
 from trainer.datasets.layouts import open_dataset
 from trainer.scenes import KINDS, SceneSettings, render_scene
+from trainer.scenes.actor import Actor
 from trainer.scenes.camera import SceneCamera
 from trainer.scenes.ground import lanes, scale_at
-from trainer.scenes.kinds import WALKING_SPEED, Person
+from trainer.scenes.people import WALKING_SPEED, Person
 from trainer.scenes.route import Route
-from trainer.scenes.script import Actor, ClipScript, write_scripts
+from trainer.scenes.script import ClipScript, write_scripts
 
+# Of all raw frames and masks of a scene of 12 s and a test, before kinds and conditions were added.
+TINY = SceneSettings(width=96, height=64, fps=2.0, normal_seconds=12.0, test_seconds=8.0)
+TINY_SHA256 = "5fb4275a5ea3cc87b4c515a061128ded1c54721adef43e7778b88910a5df2a5c"
 SMALL = SceneSettings(width=160, height=112, fps=4.0, normal_seconds=6.0, test_seconds=8.0)
 
 
@@ -60,6 +65,16 @@ def test_equal_seeds_give_equal_files_and_others_do_not(tmp_path: Path) -> None:
     assert trees[0][normal] != trees[2][normal]
 
 
+def test_the_default_scene_stays_as_it_was_first_published() -> None:
+    digest, camera = sha256(), SceneCamera(TINY)
+    for script in write_scripts(TINY):
+        digest.update(f"{script.part}{script.name}{script.frames}".encode())
+        for picture, mask in camera.frames(script):
+            digest.update(picture.tobytes())
+            digest.update(b"-" if mask is None else mask.tobytes())
+    assert digest.hexdigest() == TINY_SHA256
+
+
 def test_a_data_set_reader_sees_labels_that_match_the_masks(tmp_path: Path) -> None:
     truth = render_scene(SMALL, tmp_path / "scene")
     dataset = open_dataset(tmp_path / "scene")
@@ -82,7 +97,7 @@ def test_a_data_set_reader_sees_labels_that_match_the_masks(tmp_path: Path) -> N
             assert event.kind in clip.name
             told[event.first_frame : event.last_frame + 1] = True
         np.testing.assert_array_equal(told, flags)
-    assert truth.event_count >= len(KINDS)
+    assert truth.event_count >= len(SMALL.anomalies)
     assert truth.normal_frames == sum(clip.frame_count or 0 for clip in dataset.train)
 
 
@@ -107,23 +122,27 @@ def test_the_normal_part_has_no_anomaly(seed: int, perspective: bool) -> None:
 @pytest.mark.parametrize("kind", sorted(KINDS))
 @pytest.mark.parametrize("perspective", [False, True])
 def test_a_mask_is_what_taking_the_actor_away_changes(kind: str, perspective: bool) -> None:
-    scene = SceneSettings(seed=5, fps=3.0, anomalies=(kind,), perspective=perspective)
+    scene = SceneSettings(
+        seed=5, fps=1.5, anomalies=(kind,), perspective=perspective, test_seconds=10.0
+    )
     camera = SceneCamera(scene)
     script = write_scripts(scene)[-1]
     others = [actor for actor in script.actors if actor.anomalous_from_s == inf]
-    assert len(others) == len(script.actors) - 1
+    assert len(others) < len(script.actors)
     masked = unmarked = unchanged = 0
     for index in range(script.frames):
         picture, mask = camera.draw(script.actors, index / scene.fps)
         if mask is None:
             continue
-        difference = changed(picture, camera.draw(others, index / scene.fps)[0])
+        without = camera.draw(others, index / scene.fps)[0]
+        difference = changed(picture, without)
+        clearly = cv2.absdiff(picture, without).max(axis=2) > 40
         masked += int(mask.sum())
-        unmarked += int((difference & ~grown(mask)).sum())
+        unmarked += int((clearly & ~grown(mask)).sum())
         unchanged += int((mask & ~difference).sum())
-    assert masked > 1000
-    # Beside the mask and its anti-aliased rim of one pixel nothing changes, but for slits between
-    # people in front through which less than half of a pixel is seen.
+    assert masked > 100  # a ball is small and fast
+    # Beside the mask and its anti-aliased rim of one pixel nothing changes clearly, but for slits
+    # between people in front through which less than half of a pixel is seen.
     assert unmarked <= 0.005 * masked
     # Inside it every pixel does, but for a garment that equals what is behind it.
     assert unchanged <= 0.02 * masked
@@ -132,7 +151,9 @@ def test_a_mask_is_what_taking_the_actor_away_changes(kind: str, perspective: bo
 @pytest.mark.parametrize("kind", sorted(KINDS))
 @pytest.mark.parametrize("seed", [0, 1])
 def test_an_event_has_normal_life_before_and_after_it(kind: str, seed: int) -> None:
-    scene = SceneSettings(seed=seed, fps=5.0, anomalies=(kind,), people_per_minute=0.0)
+    scene = SceneSettings(
+        seed=seed, fps=5.0, anomalies=(kind,), people_per_minute=0.0, test_seconds=30.0
+    )
     (script,) = (one for one in write_scripts(scene) if one.part == "test")
     assert script.frames >= 5.0 * scene.test_seconds
     camera = SceneCamera(scene)
@@ -175,11 +196,6 @@ def test_somebody_on_the_wrong_side_is_normal_until_he_turns() -> None:
     camera = SceneCamera(scene)
     assert camera.draw([actor], actor.route.turn_s - 0.5)[1] is None
     assert camera.draw([actor], actor.anomalous_from_s + 0.1)[1] is not None
-
-
-def test_cyclists_and_runners_outpace_every_walker() -> None:
-    for kind in ("cyclist", "running"):
-        assert KINDS[kind].speed[0] > 1.5 * WALKING_SPEED[1]
 
 
 def test_nothing_moves_in_an_empty_scene_without_noise() -> None:

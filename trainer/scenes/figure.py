@@ -10,7 +10,7 @@ import numpy as np
 from trainer.scenes.brush import Brush, Colour, Point, shade
 from trainer.scenes.route import Place
 
-_THIGH, _SHIN, _TORSO, _UPPER_ARM, _FOREARM = 0.245, 0.235, 0.30, 0.165, 0.15
+THIGH, SHIN, TORSO, UPPER_ARM, FOREARM = 0.245, 0.235, 0.30, 0.165, 0.15
 _SKINS: tuple[Colour, ...] = ((150, 180, 225), (120, 155, 205), (80, 115, 165), (55, 75, 115))
 _HAIRS: tuple[Colour, ...] = ((25, 25, 30), (40, 60, 85), (90, 130, 160), (130, 130, 135))
 _TOPS: tuple[Colour, ...] = (
@@ -72,10 +72,12 @@ class Gait:
 
     def cycle_px(self, height: float) -> float:
         """Way of two steps, px: the standing foot then stays where it is on the ground."""
-        return 4.0 * (_THIGH + _SHIN) * height * sin(radians(self.hip)) * self.reach
+        return 4.0 * (THIGH + SHIN) * height * sin(radians(self.hip)) * self.reach
 
 
 WALK = Gait(hip=20.0, knee=42.0, arm=24.0, elbow=14.0, lean=2.0)
+SHUFFLE = Gait(hip=9.0, knee=22.0, arm=7.0, elbow=14.0, lean=2.0)
+LADEN = Gait(hip=20.0, knee=42.0, arm=3.0, elbow=2.0, lean=4.0)  # something heavy in the hands
 RUN = Gait(hip=36.0, knee=80.0, arm=42.0, elbow=85.0, lean=13.0, reach=1.05)
 
 
@@ -130,15 +132,15 @@ def _leg(gait: Gait, cycle: float) -> tuple[Point, Point]:
     """Knee and ankle relative to the hip, heading to the right, in body heights."""
     hip = radians(gait.hip) * sin(cycle)
     shin = hip - radians(gait.knee) * max(0.0, cos(cycle)) - radians(4.0)
-    knee = _THIGH * sin(hip), _THIGH * cos(hip)
-    return knee, (knee[0] + _SHIN * sin(shin), knee[1] + _SHIN * cos(shin))
+    knee = THIGH * sin(hip), THIGH * cos(hip)
+    return knee, (knee[0] + SHIN * sin(shin), knee[1] + SHIN * cos(shin))
 
 
 def _bent_joint(foot: Point) -> Point:
     """The knee between the hip at (0, 0) and `foot` that points forward, in body heights."""
-    reach = max(1e-6, min(hypot(*foot), 0.999 * (_THIGH + _SHIN)))
-    along = (reach**2 + _THIGH**2 - _SHIN**2) / (2.0 * reach)
-    aside = sqrt(max(0.0, _THIGH**2 - along**2))
+    reach = max(1e-6, min(hypot(*foot), 0.999 * (THIGH + SHIN)))
+    along = (reach**2 + THIGH**2 - SHIN**2) / (2.0 * reach)
+    aside = sqrt(max(0.0, THIGH**2 - along**2))
     unit_x, unit_y = foot[0] / hypot(*foot), foot[1] / hypot(*foot)
     return along * unit_x + aside * unit_y, along * unit_y - aside * unit_x
 
@@ -148,7 +150,7 @@ class _Trunk:
 
     def __init__(self, looks: Looks, heading: int, hip: Point, lean: float) -> None:
         self._looks, self._heading, self._hip = looks, heading, hip
-        self.shoulder: Point = (_TORSO * sin(radians(lean)), -_TORSO * cos(radians(lean)))
+        self.shoulder: Point = (TORSO * sin(radians(lean)), -TORSO * cos(radians(lean)))
         self._lean = radians(lean)
 
     def point(self, ahead: Point) -> Point:
@@ -168,9 +170,9 @@ class _Trunk:
         size = self._looks.height
         colour = shade(self._looks.top, 0.7 if far else 0.88)
         start = self.shoulder[0], self.shoulder[1] + 0.02
-        bend = start[0] + _UPPER_ARM * sin(swing), start[1] + _UPPER_ARM * cos(swing)
+        bend = start[0] + UPPER_ARM * sin(swing), start[1] + UPPER_ARM * cos(swing)
         lower = swing + elbow
-        hand = bend[0] + _FOREARM * sin(lower), bend[1] + _FOREARM * cos(lower)
+        hand = bend[0] + FOREARM * sin(lower), bend[1] + FOREARM * cos(lower)
         brush.limb(self.point(start), self.point(bend), 0.07 * size, 0.06 * size, colour)
         brush.limb(self.point(bend), self.point(hand), 0.055 * size, 0.04 * size, colour)
         brush.disc(self.point(hand), 0.026 * size, self._looks.skin)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engines.errors import ConfigError
+from trainer.scenes.conditions import Conditions
 
 # The figures are drawn for pictures of this height; other heights scale them and their speed.
 REFERENCE_HEIGHT_PX = 280
@@ -28,6 +29,7 @@ class SceneSettings:
         light_drift: Peak relative change of brightness (0.1 = 10 %), slow as passing clouds.
         people_per_minute: Mean arrivals of walkers, both lanes together.
         pair_share: Share of arrivals that are two people side by side.
+        conditions: What light and camera do to the pictures of both parts; `CONDITIONS` has some.
     """
 
     width: int = 420
@@ -42,6 +44,7 @@ class SceneSettings:
     light_drift: float = 0.0
     people_per_minute: float = 16.0
     pair_share: float = 0.2
+    conditions: Conditions = field(default_factory=Conditions)
 
     def __post_init__(self) -> None:
         """Check the ranges.

@@ -1,0 +1,138 @@
+"""Features of the windows of normal footage, clip by clip, kept on disk while a run lasts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.atomic import write_bytes, write_text
+from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from engines.bundle import encode_arrays
+from engines.errors import DataError
+from engines.model_spec import FrameSpec, GateSpec, InputSpec
+from trainer.clip_split import count_frames
+from trainer.collect import observe_clip
+from trainer.normal_clip import NormalClip
+from trainer.progress import TrainingProgress
+from trainer.stream_parts import NETWORK_INPUT, NETWORK_OUTPUT
+
+_RECIPE = "recipe.json"
+_BATCH = 64  # windows a call: more is no faster and takes memory
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """Features of one clip's windows, in order of time.
+
+    Attributes:
+        features: float32, N x J.
+        rows: int64, N grid rows.
+        columns: int64, N.
+    """
+
+    features: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+
+
+def collect_features(
+    clips: Sequence[NormalClip],
+    spec: InputSpec,
+    network: Path,
+    *,
+    frame: FrameSpec,
+    gate: GateSpec,
+    frames: int,
+    folder: Path,
+    threads: int,
+    progress: TrainingProgress,
+) -> list[ClipFeatures]:
+    """Look at the windows of at most `frames` frames, evenly spread over the clips.
+
+    Clips that are done are on disk; a call with the same recipe takes them from there.
+
+    Raises:
+        DataError: No window at all was active: nothing moves.
+        CannotCreateError: The folder cannot be written.
+    """
+    every = max(1, -(-sum(count_frames(clip) for clip in clips) // frames))
+    recipe = {
+        "input": spec.model_dump(mode="json"),
+        "frame": frame.model_dump(mode="json"),
+        "gate": gate.model_dump(mode="json"),
+        "clips": [clip.name for clip in clips],
+        "every": every,
+    }
+    _claim(folder, recipe)
+    backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads)
+    backend.load(network)
+    progress.begin("features of normal windows", total=len(clips))
+    bank = []
+    for number, clip in enumerate(clips):
+        path = folder / f"{number:04d}.npz"
+        if not path.is_file():
+            found = _look(clip, spec, backend, frame, gate, every)
+            half = found.features.astype(np.float16)
+            arrays: dict[str, NDArray[np.generic]] = {
+                "features": half,
+                "rows": found.rows,
+                "columns": found.columns,
+            }
+            write_bytes(path, encode_arrays(arrays))
+        bank.append(_read(path))
+        progress.advance(note=f"{sum(len(one.rows) for one in bank)} windows")
+    progress.end()
+    backend.close()
+    if not any(len(one.rows) for one in bank):
+        raise DataError(
+            f"nothing moves: no window was active in {len(clips)} clip(s)",
+            mend="give footage with movement, or lower the window's option floor",
+        )
+    return bank
+
+
+def _claim(folder: Path, recipe: dict[str, object]) -> None:
+    """Take what is there if it is of the same recipe; else begin anew."""
+    path = folder / _RECIPE
+    text = json.dumps(recipe, indent=1)
+    if path.is_file() and path.read_text() == text:
+        return
+    for old in folder.glob("*.npz"):
+        old.unlink()
+    write_text(path, text)
+
+
+def _look(
+    clip: NormalClip,
+    spec: InputSpec,
+    backend: OnnxRuntimeCpu,
+    frame: FrameSpec,
+    gate: GateSpec,
+    every: int,
+) -> ClipFeatures:
+    features, rows, columns = [], [], []
+    for observation, cells, _ in observe_clip(clip, {"": spec}, frame=frame, gate=gate):
+        found = cells[""]
+        if observation.index % every or not len(found):
+            continue
+        for start in range(0, len(found), _BATCH):
+            some = np.arange(start, min(start + _BATCH, len(found)))
+            features.append(backend.infer(found.gather(some)))
+        rows.append(found.rows)
+        columns.append(found.columns)
+    if not features:
+        nothing = np.zeros(0, np.int64)
+        return ClipFeatures(np.zeros((0, 0), np.float32), nothing, nothing)
+    return ClipFeatures(np.concatenate(features), np.concatenate(rows), np.concatenate(columns))
+
+
+def _read(path: Path) -> ClipFeatures:
+    with np.load(path, allow_pickle=False) as arrays:
+        return ClipFeatures(
+            arrays["features"].astype(np.float32), arrays["rows"], arrays["columns"]
+        )

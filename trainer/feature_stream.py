@@ -1,0 +1,178 @@
+"""A stream on features that are not trained on the scene: encoder, bank, mixture.
+
+1. the encoder as an ONNX file: the pretrained backbone, or a student that imitates it;
+2. features of the windows of all clips but those of the threshold, clip by clip;
+3. the number of components by held-out likelihood, so that little footage gives a small mixture;
+4. energies of every clip under a mixture that has not seen it: the statistics;
+5. two mixtures: of all those clips for the bundle, and without the held-out ones for the trust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.model_spec import InputSpec
+from trainer.backbone import WindowBackbone, export_backbone
+from trainer.clip_split import ClipSplit
+from trainer.collect import observe_clip
+from trainer.export import latents
+from trainer.feature_bank import ClipFeatures, collect_features
+from trainer.normal_clip import NormalClip
+from trainer.patch_store import spread
+from trainer.preset import Preset, StreamPreset
+from trainer.progress import TrainingProgress
+from trainer.run_directory import RunDirectory
+from trainer.spherical_mixture import (
+    ComponentChoice,
+    choose_components,
+    cross_energies,
+    fit_spherical,
+    sample_points,
+)
+from trainer.stream_parts import LearnedParts, StreamParts
+
+NETWORK_NAME = "encoder.onnx"
+# A few: a golden window of 96 px is 110 kB.
+_PARITY_WINDOWS = 8
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Where the ONNX file is, its weights' number, and its golden inputs and outputs."""
+
+    network: Path
+    parameters: int
+    patches: NDArray[np.float32]
+    latents: NDArray[np.float32]
+
+
+def build_feature_stream(
+    stream: StreamPreset,
+    spec: InputSpec,
+    *,
+    preset: Preset,
+    split: ClipSplit,
+    run: RunDirectory,
+    threads: int,
+    progress: TrainingProgress,
+) -> StreamParts:
+    """All steps; what is on disk of an earlier sitting is taken from there.
+
+    Args:
+        stream: The stream.
+        spec: Its input, measured options included.
+        preset: The recipe.
+        split: Footage; the threshold's part is not touched.
+        run: Where the work is kept.
+        threads: CPU threads.
+        progress: Told about the steps.
+
+    Raises:
+        UnavailableError: The pretrained weights are not installed.
+        DataError: Nothing moves in the footage.
+        CannotCreateError: The run directory cannot be written.
+    """
+    settings = preset.features
+    encoder = _encoder(stream, spec, preset, split, run, threads, progress)
+    clips = [*split.fit, *split.held_out]
+    bank = collect_features(
+        clips,
+        spec,
+        encoder.network,
+        frame=preset.frame,
+        gate=preset.gate,
+        frames=settings.frames,
+        folder=run.patches("features") / stream.name,
+        threads=threads,
+        progress=progress,
+    )
+    filled = [one for one in bank if len(one.rows)]
+    groups = [one.features for one in filled]
+    known = [one.features for one in bank[: len(split.fit)] if len(one.rows)] or groups
+    progress.say(f"{stream.name}: {sum(map(len, groups))} windows of {len(clips)} clips")
+    choice = choose_components(
+        [np.concatenate(groups[n :: settings.folds]) for n in range(len(groups))[: settings.folds]],
+        largest=settings.components,
+        seed=preset.seed,
+        rounds=1,
+        max_points=settings.samples,
+    )
+    energies = cross_energies(
+        groups,
+        folds=settings.folds,
+        components=choice.components,
+        seed=preset.seed,
+        max_points=settings.samples,
+    )
+
+    def mixture(of: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.generic]]:
+        points = sample_points(of, max_points=settings.samples, seed=preset.seed)
+        return fit_spherical(points, components=choice.components, seed=preset.seed).arrays()
+
+    run.note(**{f"{stream.name}_components": _table(choice)})
+    progress.say(
+        f"{stream.name}: {choice.components} components, chosen by held-out likelihood from "
+        f"{', '.join(str(k) for k in sorted(choice.held_out))}"
+    )
+    return StreamParts(
+        name=stream.name,
+        input=spec,
+        weight=stream.weight,
+        learned=LearnedParts(
+            network=encoder.network,
+            parameters=encoder.parameters,
+            mixture=mixture(groups),
+            parity_patches=encoder.patches,
+            parity_latents=encoder.latents,
+            unseen_mixture=mixture(known),
+            samples=_samples(filled, energies),
+        ),
+        pooling=stream.statistics,
+        blur_cells=stream.blur_cells,
+        carry_s=stream.carry_s,
+    )
+
+
+def _encoder(
+    stream: StreamPreset,
+    spec: InputSpec,
+    preset: Preset,
+    split: ClipSplit,
+    run: RunDirectory,
+    threads: int,
+    progress: TrainingProgress,
+) -> Encoder:
+    network = run.stream(stream.name) / NETWORK_NAME
+    patches = _some_windows(split.held_out, spec, preset)
+    parameters, _ = export_backbone(preset.features.layers, network, side=stream.patch)
+    backbone = WindowBackbone(preset.features.layers)
+    return Encoder(network, parameters, patches, latents(backbone, patches))
+
+
+def _some_windows(
+    clips: Sequence[NormalClip], spec: InputSpec, preset: Preset
+) -> NDArray[np.float32]:
+    """A few windows of the first clip, evenly over its first frame."""
+    walk = observe_clip(clips[0], {"": spec}, frame=preset.frame, gate=preset.gate)
+    cells = next(iter(walk))[1][""]
+    return cells.gather(spread(len(cells), _PARITY_WINDOWS))
+
+
+def _samples(
+    bank: Sequence[ClipFeatures], energies: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    return (
+        np.concatenate(energies),
+        np.concatenate([one.rows for one in bank]),
+        np.concatenate([one.columns for one in bank]),
+    )
+
+
+def _table(choice: ComponentChoice) -> dict[str, float | int | dict[str, float]]:
+    held_out = {str(k): round(value, 3) for k, value in sorted(choice.held_out.items())}
+    return {"components": choice.components, "held_out_log_likelihood": held_out}

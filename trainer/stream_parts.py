@@ -1,0 +1,139 @@
+"""One stream on its way into a bundle: description, runner and files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.stream_statistics import Pooling, StreamStatistics
+from edge.pipeline import StreamRunner
+from edge.scoring.heads import open_head
+from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from engines.bundle import BundleFile, encode_arrays
+from engines.half_precision import fp16_from_fp32, fp16_weights
+from engines.model_spec import HeadSpec, InputSpec, NetworkSpec, Precision, StreamSpec
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+NETWORK_INPUT = "patches"
+NETWORK_OUTPUT = "latent"
+# From this size on, weights are stored in half precision: below it the file is small anyway.
+_COMPACT_BYTES = 1_000_000
+
+Arrays = Mapping[str, NDArray[np.generic]]
+Samples = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
+"""Energies of active cells, and their rows and columns."""
+
+
+@dataclass(frozen=True)
+class LearnedParts:
+    """What training gives for one stream.
+
+    Attributes:
+        network: ONNX file, input "patches", output "latent".
+        parameters: Number of the network's weights.
+        mixture: Head arrays.
+        parity_patches: float32, N x channels x patch x patch; the bundle's golden inputs.
+        parity_latents: float32, N x J: what PyTorch gave for them.
+        unseen_mixture: Head arrays that know nothing of the held-out clips; None where `mixture`
+            does not either.
+        samples: Energies of normal cells out of sample; None: to be taken from held-out clips.
+    """
+
+    network: Path
+    parameters: int
+    mixture: Arrays
+    parity_patches: NDArray[np.float32]
+    parity_latents: NDArray[np.float32]
+    unseen_mixture: Arrays | None = None
+    samples: Samples | None = None
+
+
+@dataclass(frozen=True)
+class StreamParts:
+    """One stream for a bundle.
+
+    Attributes:
+        name: Stream name.
+        input: Runtime input (test stride, measured options).
+        weight: Share in the fusion.
+        learned: Network and head; None where the input itself is the energy.
+        pooling: Statistics of each cell, of its neighbourhood or of the picture.
+        blur_cells: Sigma of a Gaussian over its surprise, in grid cells.
+        carry_s: Time constant of the motion-compensated mean of its surprise, seconds.
+    """
+
+    name: str
+    input: InputSpec
+    weight: float
+    learned: LearnedParts | None
+    pooling: Pooling = "cell"
+    blur_cells: float = 0.0
+    carry_s: float = 0.0
+
+
+def stream_spec(part: StreamParts) -> StreamSpec:
+    """The stream's description in `model.json`."""
+    learned = part.learned
+    plain = StreamSpec(
+        name=part.name,
+        input=part.input,
+        head=HeadSpec(kind="identity"),
+        statistics=f"statistics/{part.name}.npz",
+        weight=part.weight,
+        blur_cells=part.blur_cells,
+        carry_s=part.carry_s,
+    )
+    if learned is None:
+        return plain
+    network = NetworkSpec(
+        input=NETWORK_INPUT,
+        output=NETWORK_OUTPUT,
+        files={p: _network_file(part.name, p) for p in PRECISIONS},
+        parameters=learned.parameters,
+    )
+    return plain.model_copy(
+        update={
+            "network": network,
+            "head": HeadSpec(kind="mixture", file=f"heads/{part.name}.npz"),
+            "parity": f"parity/{part.name}.npz",
+        }
+    )
+
+
+def open_runner(part: StreamParts, *, threads: int, unseen: bool = False) -> StreamRunner:
+    """The stream ready to run from its parts; `unseen`: with the head that knows less."""
+    spec = stream_spec(part)
+    learned = part.learned
+    if learned is None:
+        return StreamRunner(spec=spec, backend=None, head=open_head(spec.head, {}))
+    backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads)
+    backend.load(learned.network)
+    mixture = learned.unseen_mixture if unseen and learned.unseen_mixture else learned.mixture
+    return StreamRunner(spec=spec, backend=backend, head=open_head(spec.head, dict(mixture)))
+
+
+def stream_files(part: StreamParts, statistics: StreamStatistics) -> list[BundleFile]:
+    """The stream's files in the bundle."""
+    spec = stream_spec(part)
+    files = [BundleFile(spec.statistics, "statistics", encode_arrays(statistics.to_arrays()))]
+    learned = part.learned
+    if learned is not None:
+        parity = {"patches": learned.parity_patches, "latents": learned.parity_latents}
+        network = learned.network.read_bytes()
+        if len(network) > _COMPACT_BYTES:
+            network = fp16_weights(network)
+        files += [
+            BundleFile(_network_file(part.name, "fp32"), "network", network),
+            BundleFile(_network_file(part.name, "fp16"), "network", fp16_from_fp32(network)),
+            BundleFile(f"heads/{part.name}.npz", "head", encode_arrays(learned.mixture)),
+            BundleFile(f"parity/{part.name}.npz", "parity", encode_arrays(parity)),
+        ]
+    return files
+
+
+def _network_file(stream: str, precision: Precision) -> str:
+    return f"networks/{stream}.{precision}.onnx"

@@ -1,0 +1,256 @@
+"""How far each stream can be trusted in a scene: weights learned, with their reason.
+
+Which stream sees anything changes with the scene, and a fixed mean follows the worse one. So
+synthetic anomalies are planted into normal footage that the streams have not learned from, and the
+weights are taken that tell most of them from that footage. No labelled clip is looked at.
+
+A planted thing counts as seen by the highest fused value on it, against the highest value anywhere
+in frames without one: an alarm elsewhere does not help. Those frames are the same footage as it
+is, and the beginning of each clip; the first second of a clip, when means over time are still
+short, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from calibration.stream_statistics import StreamStatistics
+from edge.frames import Frame
+from edge.pipeline import StreamPipeline, StreamRunner
+from edge.scoring.fusion import stream_value
+from engines.model_spec import TrustRecord
+from trainer.normal_clip import NormalClip
+from trainer.preset import Preset, TrustPreset
+from trainer.synthetic import make_synthetic_clips
+
+# Weights whose mean AUC is this close to the best are as good; the nearest to the preset wins.
+TIE = 0.002
+# A cell belongs to the planted thing if this part of it is covered.
+_COVERED = 0.2
+_WARM_UP_S = 1.0
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
+
+Maps = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Weights by stream name, summing to 1, and what they rest on."""
+
+    weights: dict[str, float]
+    record: TrustRecord
+
+
+@dataclass(frozen=True)
+class SeenClip:
+    """One synthetic clip as the streams saw it.
+
+    Attributes:
+        kind: Kind of its anomaly; "" for footage as it is.
+        values: float32, S x T x rows x columns: value of each stream.
+        has: bool, same shape: where a stream has a value.
+        on: bool, T x rows x columns: cells on or beside the planted thing.
+    """
+
+    kind: str
+    values: Maps
+    has: NDArray[np.bool_]
+    on: NDArray[np.bool_]
+
+
+def learn_trust(
+    runners: Sequence[StreamRunner],
+    statistics: Mapping[str, StreamStatistics],
+    *,
+    preset: Preset,
+    settings: TrustPreset,
+    base: Sequence[NormalClip],
+    movers: Sequence[NormalClip],
+    seed: int,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Trust:
+    """Weights for the streams of a scene.
+
+    Args:
+        runners: The streams, with heads that have not learned from `base`; closed afterwards.
+        statistics: By stream name.
+        preset: Frame, gate and fusion; its weights are the prior.
+        settings: How many clips, and how fine.
+        base: Normal footage that anomalies are planted into.
+        movers: Normal footage of the same camera that moving things are cut from.
+        seed: Same seed, same synthetic clips.
+        progress: Told what is being done, in words.
+
+    Raises:
+        DataError: A clip cannot be read.
+    """
+    names = [runner.spec.name for runner in runners]
+    prior = {runner.spec.name: runner.spec.weight for runner in runners}
+    made = make_synthetic_clips(
+        base, per_kind=settings.per_kind, seconds=settings.seconds, seed=seed, cutouts_from=movers
+    )
+    pipeline = StreamPipeline(
+        frame=preset.frame, gate=preset.gate, runners=runners, statistics=statistics
+    )
+    seen = []
+    for planted in made.clips:
+        progress(f"trust: {planted.name}")
+        seen.append(_watch(pipeline, planted.kind, planted.pairs(), statistics, preset))
+    for clip in base if made.clips else ():
+        progress(f"trust: {clip.name}")
+        with clip.open() as source:
+            quiet = ((frame, None) for frame in source)
+            seen.append(_watch(pipeline, "", quiet, statistics, preset))
+    pipeline.close()
+    chosen, tried = choose_weights(seen, tuple(prior[name] for name in names), settings.step)
+    alone = {
+        name: tried[tuple(float(other == name) for other in names)] if seen else {}
+        for name in names
+    }
+    weights = dict(zip(names, chosen, strict=True))
+    record = TrustRecord(
+        reason=_reason(weights, alone, len(made.clips)),
+        clips=len(made.clips),
+        frames=sum(clip.on.shape[0] for clip in seen),
+        streams={name: _rounded(by_kind) for name, by_kind in alone.items()},
+        fused=_rounded(tried[chosen]) if seen else {},
+        left_out=made.left_out,
+    )
+    return Trust(weights, record)
+
+
+def choose_weights(
+    clips: Sequence[SeenClip], prior: tuple[float, ...], step: float
+) -> tuple[tuple[float, ...], dict[tuple[float, ...], dict[str, float]]]:
+    """The weights with the best mean AUC over the kinds, and every candidate's AUC by kind.
+
+    A kind that a candidate ranks worse than chance counts as chance. Without clips, or where no
+    frame is without an anomaly, nothing can be learned and the prior stays.
+
+    Args:
+        clips: What the streams saw.
+        prior: The preset's weights.
+        step: Candidates are all weights in steps of this size; single streams are among them.
+    """
+    if not clips or not any((~clip.on.any(axis=(1, 2))).any() for clip in clips):
+        return prior, {}
+    tried = {candidate: auc_by_kind(clips, candidate) for candidate in _simplex(len(prior), step)}
+    mean = {
+        weights: float(np.mean([max(auc, 0.5) for auc in by_kind.values()]))
+        for weights, by_kind in tried.items()
+    }
+    best = max(mean.values())
+    good = [weights for weights, value in mean.items() if value >= best - TIE]
+    chosen = min(good, key=lambda w: (np.square(np.subtract(w, prior)).sum(), w))
+    return chosen, tried
+
+
+def auc_by_kind(clips: Sequence[SeenClip], weights: tuple[float, ...]) -> dict[str, float]:
+    """Frame AUC (0 to 1) of each kind of anomaly under these weights; see the module's docstring.
+
+    Frames without an anomaly are pooled over all clips.
+    """
+    share = np.array(weights, np.float32)[:, None, None, None]
+    normal: list[NDArray[np.float32]] = []
+    planted: dict[str, list[NDArray[np.float32]]] = {}
+    for clip in clips:
+        weight = (share * clip.has).sum(0)
+        total = (share * clip.has * clip.values).sum(0)
+        fused = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0.0)
+        anomalous = clip.on.any(axis=(1, 2))
+        if not clip.on.shape[0]:
+            continue
+        normal.append(fused[~anomalous].max(axis=(1, 2)))
+        on_it = np.where(clip.on, fused, 0.0)[anomalous].max(axis=(1, 2))
+        planted.setdefault(clip.kind, []).append(on_it)
+    quiet = np.concatenate(normal)
+    return {
+        kind: _auc(np.concatenate(loud), quiet)
+        for kind, loud in planted.items()
+        if sum(map(len, loud))
+    }
+
+
+def _auc(positive: NDArray[np.float32], negative: NDArray[np.float32]) -> float:
+    """Share of pairs in the right order; ties count half (Mann and Whitney)."""
+    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
+    wins = ranks.sum() - len(positive) * (len(positive) + 1) / 2
+    return float(wins / (len(positive) * len(negative)))
+
+
+def _simplex(streams: int, step: float) -> Iterator[tuple[float, ...]]:
+    count = round(1.0 / step)
+    for parts in product(range(count + 1), repeat=streams - 1):
+        if sum(parts) <= count:
+            whole = (*parts, count - sum(parts))
+            yield tuple(part / count for part in whole)
+
+
+def _watch(
+    pipeline: StreamPipeline,
+    kind: str,
+    pairs: Iterable[tuple[Frame, NDArray[np.bool_] | None]],
+    statistics: Mapping[str, StreamStatistics],
+    preset: Preset,
+) -> SeenClip:
+    view = pipeline.new_view()
+    shape = view.map_shape
+    values, has, on = [], [], []
+    for frame, mask in pairs:
+        scores = pipeline.stream_scores([(view, frame)])[0]
+        if frame.time_s < _WARM_UP_S:
+            continue
+        both = [
+            stream_value(
+                scores[spec.name],
+                smoothed=spec.carry_s > 0.0 or spec.blur_cells > 0.0,
+                smallest=statistics[spec.name].smallest_energy,
+                fusion=preset.fusion,
+                shape=shape,
+            )
+            for spec in pipeline.specs
+        ]
+        values.append([value for value, _ in both])
+        has.append([known for _, known in both])
+        on.append(_cells(mask, shape))
+    full = (-1, len(pipeline.specs), *shape)
+    return SeenClip(
+        kind=kind,
+        values=np.moveaxis(np.array(values, np.float32).reshape(full), 1, 0),
+        has=np.moveaxis(np.array(has, np.bool_).reshape(full), 1, 0),
+        on=np.array(on, np.bool_).reshape(-1, *shape),
+    )
+
+
+def _cells(mask: NDArray[np.bool_] | None, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    if mask is None or not mask.any():
+        return np.zeros(shape, np.bool_)
+    size = (shape[1], shape[0])
+    covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    # A small thing covers no cell by much; the cell that it covers most is its own.
+    inside = (covered >= min(_COVERED, float(covered.max()))).astype(np.uint8)
+    return np.asarray(cv2.dilate(inside, _NEIGHBOURS), dtype=np.bool_)
+
+
+def _reason(
+    weights: Mapping[str, float], alone: Mapping[str, Mapping[str, float]], clips: int
+) -> str:
+    if not clips or not all(alone.values()):
+        return "nothing could be planted into this footage; the weights are the preset's"
+    parts = [
+        f"{name} {weights[name]:.2f} (alone it tells {np.mean(list(alone[name].values())):.2f} of "
+        f"pairs apart, best at {max(alone[name], key=lambda kind: alone[name][kind])})"
+        for name in weights
+    ]
+    return f"learned on {clips} clips with planted anomalies: " + ", ".join(parts)
+
+
+def _rounded(by_kind: Mapping[str, float]) -> dict[str, float]:
+    return {kind: round(auc, 4) for kind, auc in by_kind.items()}
