@@ -13,6 +13,7 @@ from edge.clock import Clock
 from edge.config import Config
 from edge.daemon import CameraJob, Daemon, DaemonSettings
 from edge.events.event import ModelInfo
+from edge.events.explain import Explainer
 from edge.events.tracker import Detector
 from edge.pipeline import Pipeline
 from edge.publish.address import Topics, find_login
@@ -84,7 +85,7 @@ def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:
     return Detector(
         alarm=bundle.alarm,
         unit=bundle.model.fusion.mode,
-        weights={stream.name: stream.weight for stream in bundle.model.streams},
+        explainer=Explainer.of_bundle(bundle),
         model=ModelInfo(
             release=version("vigil"),
             name=bundle.model.name,

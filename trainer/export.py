@@ -68,15 +68,21 @@ def export_encoder(
 
 
 def export_network(
-    module: nn.Module, path: Path, *, side: int, samples: NDArray[np.float32] | None = None
+    module: nn.Module,
+    path: Path,
+    *,
+    side: int,
+    channels: int = CHANNELS,
+    samples: NDArray[np.float32] | None = None,
 ) -> float:
     """Write any encoder and compare the written file with PyTorch.
 
     Args:
-        module: float32 N x 3 x side x side in [0, 1] -> N x J; left as it is, exported in float32
-            and in evaluation mode.
+        module: float32 N x channels x side x side in [0, 1] -> N x J; left as it is, exported in
+            float32 and in evaluation mode.
         path: ONNX file: input "patches", output "latent", N free, opset 18.
         side: Side of a patch in pixels.
+        channels: Of a patch; 1 is grey.
         samples: Patches to compare on, besides random ones.
 
     Returns:
@@ -87,8 +93,9 @@ def export_network(
         CannotCreateError: `path` cannot be written.
     """
     network = copy.deepcopy(module).cpu().float().eval()
-    write_bytes(path, _onnx_bytes(network, side))
-    error, largest = _compare(network, path, side, samples)
+    shape = (channels, side, side)
+    write_bytes(path, _onnx_bytes(network, shape))
+    error, largest = _compare(network, path, shape, samples)
     if not error <= TOLERANCE * max(1.0, largest):
         raise InternalError(
             f"ONNX Runtime and PyTorch differ by {error:.2e} (latent values up to {largest:.3g}; "
@@ -106,8 +113,8 @@ def latents(encoder: nn.Module, patches: NDArray[np.float32]) -> NDArray[np.floa
     return np.asarray(plain(torch.from_numpy(patches)).numpy(), dtype=np.float32)
 
 
-def _onnx_bytes(network: nn.Module, side: int) -> bytes:
-    example = torch.rand(2, CHANNELS, side, side)
+def _onnx_bytes(network: nn.Module, shape: tuple[int, int, int]) -> bytes:
+    example = torch.rand(2, *shape)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The exporter warns about its own internals, not about this graph; the comparison decides.
         warnings.simplefilter("ignore")
@@ -141,13 +148,13 @@ def _without_metadata(model: onnx.ModelProto) -> bytes:
 
 @torch.no_grad()
 def _compare(
-    network: nn.Module, path: Path, side: int, samples: NDArray[np.float32] | None
+    network: nn.Module, path: Path, shape: tuple[int, int, int], samples: NDArray[np.float32] | None
 ) -> tuple[float, float]:
     """(largest absolute difference, largest absolute latent value) over batches of all sizes."""
     backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=1)
     backend.load(path)
     rng = np.random.default_rng(0)
-    batches = [rng.random((n, CHANNELS, side, side), dtype=np.float32) for n in _PROOF_SIZES]
+    batches = [rng.random((n, *shape), dtype=np.float32) for n in _PROOF_SIZES]
     if samples is not None and len(samples):
         batches.append(samples)
     error = largest = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from engines.atomic import write_bytes, write_text
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.bundle import encode_arrays
 from engines.errors import DataError
+from engines.manifest import sha256_of
 from engines.model_spec import FrameSpec, GateSpec, InputSpec
 from trainer.clip_split import count_frames
 from trainer.collect import observe_clip
@@ -51,10 +53,13 @@ def collect_features(
     folder: Path,
     threads: int,
     progress: TrainingProgress,
+    cache: Path | None = None,
 ) -> list[ClipFeatures]:
     """Look at the windows of at most `frames` frames, evenly spread over the clips.
 
-    Clips that are done are on disk; a call with the same recipe takes them from there.
+    Clips that are done are on disk; a call with the same recipe takes them from there. They lie in
+    `folder`, or where runs on the same data set share them: in a folder of `cache` that is named
+    by the recipe and the network's bytes.
 
     Raises:
         DataError: No window at all was active: nothing moves.
@@ -68,6 +73,8 @@ def collect_features(
         "clips": [clip.name for clip in clips],
         "every": every,
     }
+    if cache is not None:
+        folder = cache / _digest({**recipe, "network": sha256_of(network)})
     _claim(folder, recipe)
     backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads)
     backend.load(network)
@@ -94,6 +101,10 @@ def collect_features(
             mend="give footage with movement, or lower the window's option floor",
         )
     return bank
+
+
+def _digest(recipe: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _claim(folder: Path, recipe: dict[str, object]) -> None:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from engines.model_spec import InputSpec
 from trainer.backbone import WindowBackbone, export_backbone
 from trainer.clip_split import ClipSplit
 from trainer.collect import observe_clip
-from trainer.export import latents
+from trainer.export import export_network, latents
 from trainer.feature_bank import ClipFeatures, collect_features
 from trainer.normal_clip import NormalClip
 from trainer.patch_store import spread
@@ -35,8 +36,11 @@ from trainer.spherical_mixture import (
     sample_points,
 )
 from trainer.stream_parts import LearnedParts, StreamParts
+from trainer.teaching import collect_lessons
+from trainer.train_student import train_student
 
 NETWORK_NAME = "encoder.onnx"
+TEACHER_NAME = "teacher.onnx"
 # A few: a golden window of 96 px is 110 kB.
 _PARITY_WINDOWS = 8
 
@@ -59,7 +63,9 @@ def build_feature_stream(
     split: ClipSplit,
     run: RunDirectory,
     threads: int,
+    device: torch.device,
     progress: TrainingProgress,
+    cache: Path | None = None,
 ) -> StreamParts:
     """All steps; what is on disk of an earlier sitting is taken from there.
 
@@ -70,7 +76,9 @@ def build_feature_stream(
         split: Footage; the threshold's part is not touched.
         run: Where the work is kept.
         threads: CPU threads.
+        device: Where a student is trained.
         progress: Told about the steps.
+        cache: Folder of features that runs on the same data set share; None: the run's own.
 
     Raises:
         UnavailableError: The pretrained weights are not installed.
@@ -78,7 +86,7 @@ def build_feature_stream(
         CannotCreateError: The run directory cannot be written.
     """
     settings = preset.features
-    encoder = _encoder(stream, spec, preset, split, run, threads, progress)
+    encoder = _encoder(stream, spec, preset, split, run, threads, device, progress)
     clips = [*split.fit, *split.held_out]
     bank = collect_features(
         clips,
@@ -90,6 +98,7 @@ def build_feature_stream(
         folder=run.patches("features") / stream.name,
         threads=threads,
         progress=progress,
+        cache=cache,
     )
     filled = [one for one in bank if len(one.rows)]
     groups = [one.features for one in filled]
@@ -145,13 +154,38 @@ def _encoder(
     split: ClipSplit,
     run: RunDirectory,
     threads: int,
+    device: torch.device,
     progress: TrainingProgress,
 ) -> Encoder:
-    network = run.stream(stream.name) / NETWORK_NAME
+    folder = run.stream(stream.name)
+    network = folder / NETWORK_NAME
     patches = _some_windows(split.held_out, spec, preset)
-    parameters, _ = export_backbone(preset.features.layers, network, side=stream.patch)
-    backbone = WindowBackbone(preset.features.layers)
-    return Encoder(network, parameters, patches, latents(backbone, patches))
+    layers = preset.features.layers
+    if stream.encoder == "backbone":
+        parameters, _ = export_backbone(layers, network, side=stream.patch)
+        return Encoder(network, parameters, patches, latents(WindowBackbone(layers), patches))
+    teacher = folder / TEACHER_NAME
+    export_backbone(layers, teacher, side=preset.student.side)
+    lessons = collect_lessons(
+        split.fit,
+        spec,
+        teacher,
+        preset=preset,
+        folder=run.patches("lessons") / stream.name,
+        threads=threads,
+        progress=progress,
+    )
+    student = train_student(
+        lessons,
+        settings=preset.student,
+        seed=preset.seed,
+        folder=folder,
+        device=device,
+        progress=progress,
+    )
+    export_network(student, network, side=stream.patch, channels=patches.shape[1], samples=patches)
+    parameters = sum(weight.numel() for weight in student.parameters())
+    return Encoder(network, parameters, patches, latents(student, patches))
 
 
 def _some_windows(

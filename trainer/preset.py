@@ -40,7 +40,8 @@ class StreamPreset(Strict):
             `top` and `bottom` of kind window (size of what moves).
         encoder: "gmfc_vae" trains one with its mixture (Fan et al.); "backbone" takes pretrained
             features and "student" a small network that imitates them, both with a mixture of many
-            spherical components; "none": the input itself is the energy.
+            spherical components; "place" learns a table of which directions are common where
+            (kind direction); "none": the input itself is the energy.
         statistics: Centre and spread of the energy of each cell, of each neighbourhood, or one for
             the whole picture.
         blur_cells: Sigma of a Gaussian over its surprise, in grid cells; 0: none.
@@ -54,7 +55,7 @@ class StreamPreset(Strict):
     train_stride: Positive = 7
     test_stride: Positive = 28
     options: dict[str, Option] = Field(default_factory=dict)
-    encoder: Literal["gmfc_vae", "backbone", "student", "none"] = "gmfc_vae"
+    encoder: Literal["gmfc_vae", "backbone", "student", "place", "none"] = "gmfc_vae"
     statistics: Literal["cell", "neighbourhood", "picture"] = "cell"
     blur_cells: NotNegative = 0.0
     carry_s: NotNegative = 0.0
@@ -177,16 +178,20 @@ class StudentPreset(Strict):
     Attributes:
         side: Side of the teacher's window in pixels; the student's is the stream's `patch`.
         filters: Output channels of its convolutions, each of stride 2.
-        windows: Normal windows to learn from, at most.
-        epochs: Passes over them.
+        hidden: Width of the dense layer between them and the answer.
+        frames: Frames of normal footage whose windows are taught, at most, evenly spread.
+        variations: Strange windows made from them, see `trainer.variations`.
+        epochs: Passes over all windows.
         batch: Windows a step.
         learning_rate: Peak of the one-cycle schedule of Adam.
     """
 
     side: Positive = 96
-    filters: Annotated[tuple[Positive, ...], Field(min_length=1)] = (16, 32, 64)
-    windows: Positive = 60_000
-    epochs: Positive = 6
+    filters: Annotated[tuple[Positive, ...], Field(min_length=1)] = (24, 48, 96)
+    hidden: Positive = 128
+    frames: Positive = 800
+    variations: Annotated[int, Field(ge=0)] = 50_000
+    epochs: Positive = 10
     batch: Positive = 128
     learning_rate: Rate = 2e-3
 
@@ -267,6 +272,8 @@ class Preset(Strict):
                 raise ValueError(
                     f"{stream.name}: patch {stream.patch} exceeds the frame ({side} px)"
                 )
+            if (stream.encoder == "place") != (stream.kind == "direction"):
+                raise ValueError(f"{stream.name}: kind direction and encoder place need each other")
         return self
 
     @property

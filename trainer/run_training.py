@@ -15,6 +15,7 @@ from trainer.assemble import assemble_bundle, versions
 from trainer.clip_split import ClipSplit, count_frames, split_clips
 from trainer.collect import collect_patches
 from trainer.datasets.clip import Dataset
+from trainer.direction_stream import build_direction_stream
 from trainer.distributed import Ranks
 from trainer.feature_stream import build_feature_stream
 from trainer.measure import measure_options
@@ -41,6 +42,8 @@ class TrainingRequest:
         command: The command line, for the record.
         threads: CPU threads of this machine.
         keep_patches: Leave the patch stores in the run directory.
+        feature_cache: Folder of window features that runs on the same data set share; None: each
+            run has its own.
     """
 
     dataset: Dataset
@@ -50,6 +53,7 @@ class TrainingRequest:
     command: str
     threads: int
     keep_patches: bool = False
+    feature_cache: Path | None = None
 
 
 def run_training(
@@ -81,7 +85,7 @@ def run_training(
     trained = _train_streams(run, preset, measured, ranks, progress)
     if not ranks.first:
         return None
-    streams = _parts(preset, measured, trained, split, run, request.threads, progress)
+    streams = _parts(preset, measured, trained, split, run, request, ranks.device, progress)
     earlier = float(run.record["seconds"])  # sittings of a resumed run
     seconds = earlier + time.monotonic() - began
     run.note(seconds=seconds)
@@ -215,7 +219,8 @@ def _parts(
     trained: list[TrainedStream],
     split: ClipSplit,
     run: RunDirectory,
-    threads: int,
+    request: TrainingRequest,
+    device: torch.device,
     progress: TrainingProgress,
 ) -> list[StreamParts]:
     """All streams in the preset's order."""
@@ -229,8 +234,14 @@ def _parts(
                 preset=preset,
                 split=split,
                 run=run,
-                threads=threads,
+                threads=request.threads,
+                device=device,
                 progress=progress,
+                cache=request.feature_cache,
+            )
+        elif stream.encoder == "place":
+            parts[stream.name] = build_direction_stream(
+                stream, spec, preset=preset, split=split, progress=progress
             )
         elif stream.encoder == "none":
             parts[stream.name] = StreamParts(

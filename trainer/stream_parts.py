@@ -30,7 +30,7 @@ Samples = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class LearnedParts:
-    """What training gives for one stream.
+    """What training gives for a stream with a network.
 
     Attributes:
         network: ONNX file, input "patches", output "latent".
@@ -53,6 +53,24 @@ class LearnedParts:
 
 
 @dataclass(frozen=True)
+class HeadParts:
+    """What training gives for a stream whose input goes to a head without a network.
+
+    Attributes:
+        kind: Head kind of `edge.scoring.heads`.
+        arrays: Head arrays.
+        unseen: Head arrays that know nothing of the held-out clips; None where `arrays` do not
+            either.
+        samples: Energies of normal cells out of sample; None: to be taken from held-out clips.
+    """
+
+    kind: str
+    arrays: Arrays
+    unseen: Arrays | None = None
+    samples: Samples | None = None
+
+
+@dataclass(frozen=True)
 class StreamParts:
     """One stream for a bundle.
 
@@ -60,7 +78,7 @@ class StreamParts:
         name: Stream name.
         input: Runtime input (test stride, measured options).
         weight: Share in the fusion.
-        learned: Network and head; None where the input itself is the energy.
+        learned: Network and head, or a head alone; None where the input itself is the energy.
         pooling: Statistics of each cell, of its neighbourhood or of the picture.
         blur_cells: Sigma of a Gaussian over its surprise, in grid cells.
         carry_s: Time constant of the motion-compensated mean of its surprise, seconds.
@@ -69,7 +87,7 @@ class StreamParts:
     name: str
     input: InputSpec
     weight: float
-    learned: LearnedParts | None
+    learned: LearnedParts | HeadParts | None
     pooling: Pooling = "cell"
     blur_cells: float = 0.0
     carry_s: float = 0.0
@@ -89,6 +107,9 @@ def stream_spec(part: StreamParts) -> StreamSpec:
     )
     if learned is None:
         return plain
+    file = f"heads/{part.name}.npz"
+    if isinstance(learned, HeadParts):
+        return plain.model_copy(update={"head": HeadSpec(kind=learned.kind, file=file)})
     network = NetworkSpec(
         input=NETWORK_INPUT,
         output=NETWORK_OUTPUT,
@@ -98,7 +119,7 @@ def stream_spec(part: StreamParts) -> StreamSpec:
     return plain.model_copy(
         update={
             "network": network,
-            "head": HeadSpec(kind="mixture", file=f"heads/{part.name}.npz"),
+            "head": HeadSpec(kind="mixture", file=file),
             "parity": f"parity/{part.name}.npz",
         }
     )
@@ -110,6 +131,9 @@ def open_runner(part: StreamParts, *, threads: int, unseen: bool = False) -> Str
     learned = part.learned
     if learned is None:
         return StreamRunner(spec=spec, backend=None, head=open_head(spec.head, {}))
+    if isinstance(learned, HeadParts):
+        arrays = learned.unseen if unseen and learned.unseen else learned.arrays
+        return StreamRunner(spec=spec, backend=None, head=open_head(spec.head, dict(arrays)))
     backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads)
     backend.load(learned.network)
     mixture = learned.unseen_mixture if unseen and learned.unseen_mixture else learned.mixture
@@ -121,7 +145,9 @@ def stream_files(part: StreamParts, statistics: StreamStatistics) -> list[Bundle
     spec = stream_spec(part)
     files = [BundleFile(spec.statistics, "statistics", encode_arrays(statistics.to_arrays()))]
     learned = part.learned
-    if learned is not None:
+    if isinstance(learned, HeadParts):
+        files.append(BundleFile(f"heads/{part.name}.npz", "head", encode_arrays(learned.arrays)))
+    elif learned is not None:
         parity = {"patches": learned.parity_patches, "latents": learned.parity_latents}
         network = learned.network.read_bytes()
         if len(network) > _COMPACT_BYTES:

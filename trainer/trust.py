@@ -32,6 +32,7 @@ from trainer.synthetic import make_synthetic_clips
 
 # Weights whose mean AUC is this close to the best are as good; the nearest to the preset wins.
 TIE = 0.002
+CHANCE = 0.5
 # A cell belongs to the planted thing if this part of it is covered.
 _COVERED = 0.2
 _WARM_UP_S = 1.0
@@ -131,8 +132,9 @@ def choose_weights(
 ) -> tuple[tuple[float, ...], dict[tuple[float, ...], dict[str, float]]]:
     """The weights with the best mean AUC over the kinds, and every candidate's AUC by kind.
 
-    A kind that a candidate ranks worse than chance counts as chance. Without clips, or where no
-    frame is without an anomaly, nothing can be learned and the prior stays.
+    A kind that no stream alone ranks better than chance says nothing and is left out of the mean.
+    Without clips, or where no frame is without an anomaly, or where all kinds are of that sort,
+    nothing can be learned and the prior stays.
 
     Args:
         clips: What the streams saw.
@@ -142,8 +144,12 @@ def choose_weights(
     if not clips or not any((~clip.on.any(axis=(1, 2))).any() for clip in clips):
         return prior, {}
     tried = {candidate: auc_by_kind(clips, candidate) for candidate in _simplex(len(prior), step)}
+    alone = [by_kind for weights, by_kind in tried.items() if max(weights) == 1.0]
+    telling = [kind for kind in alone[0] if max(by_kind[kind] for by_kind in alone) > CHANCE]
+    if not telling:
+        return prior, tried
     mean = {
-        weights: float(np.mean([max(auc, 0.5) for auc in by_kind.values()]))
+        weights: float(np.mean([by_kind[kind] for kind in telling]))
         for weights, by_kind in tried.items()
     }
     best = max(mean.values())

@@ -19,7 +19,17 @@ from engines.errors import UnavailableError, UsageError, VigilError
 GROUP = "vigil.commands"
 INTERRUPTED = 130
 # Order of the help page: the order in which one uses them.
-ORDER = ("demo", "train", "evaluate", "calibrate", "run", "watch", "bench")
+ORDER = (
+    "demo",
+    "train",
+    "evaluate",
+    "calibrate",
+    "run",
+    "watch",
+    "bench",
+    "ablate",
+    "survey",
+)
 
 
 class EntryPointGroup(click.Group):

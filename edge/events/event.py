@@ -100,8 +100,8 @@ class Event:
         peak_score: Largest score so far.
         threshold: Scores strictly above it alarm.
         budget: What the threshold promises.
-        why: The stream that drove the peak, in words.
-        streams: Each stream's surprise where the map peaks.
+        why: Where, and what the streams saw that drove the peak, in words (`edge.events.words`).
+        streams: Each stream's largest surprise where the map peaks, largest share first.
         cells: Highest cells at the peak, at most 16, highest first.
         model: Which model says so.
         snapshot: Picture of the peak frame, or None if there is none (yet).

@@ -15,13 +15,12 @@ It opens no file and sends nothing.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from calibration.alarm_rule import TIME_TOLERANCE_S, AlarmEvent, AlarmMachine, Transition
 from edge.clock import Clock
 from edge.events.event import Budget, EndReason, Event, ModelInfo
-from edge.events.explain import streams_at_peak, top_cells, why
+from edge.events.explain import Explainer
 from edge.events.identifiers import uuid7
 from edge.frames import Frame, Phase, ScoreMap
 from engines.model_spec import AlarmSpec
@@ -34,11 +33,11 @@ _HOURS_PER_WEEK = 168.0
 
 @dataclass(frozen=True)
 class Detector:
-    """What stands behind the scores: alarm rule, unit, weights of the streams, model."""
+    """What stands behind the scores: alarm rule, unit, words for the streams, model."""
 
     alarm: AlarmSpec
     unit: str
-    weights: Mapping[str, float]
+    explainer: Explainer
     model: ModelInfo
 
     @property
@@ -174,7 +173,8 @@ class EventTracker:
         phase: Phase,
     ) -> Event:
         detector = self._detector
-        streams = streams_at_peak(running.peak.scored)
+        threshold = detector.alarm.threshold
+        explanation = detector.explainer.explain(running.peak.scored, threshold)
         return Event(
             id=running.id,
             phase=phase,
@@ -194,11 +194,11 @@ class EventTracker:
             unit=detector.unit,
             score=newest.scored.score,
             peak_score=event.peak_score,
-            threshold=detector.alarm.threshold,
+            threshold=threshold,
             budget=detector.budget,
-            why=why(streams, detector.weights),
-            streams=streams,
-            cells=top_cells(running.peak.scored, detector.alarm.threshold),
+            why=explanation.why,
+            streams=explanation.streams,
+            cells=explanation.cells,
             model=detector.model,
         )
 

@@ -7,6 +7,7 @@ camera or clip, because windows and gates remember.
 from collections.abc import Callable
 
 from edge.inputs.cells import Cells, StreamInput
+from edge.inputs.direction import DirectionInput
 from edge.inputs.patches import AppearanceInput, MotionInput
 from edge.inputs.speed import SpeedInput
 from edge.inputs.windows import WindowInput
@@ -19,6 +20,7 @@ InputKind = Callable[[InputSpec, FrameSpec, GateSpec], StreamInput]
 
 INPUT_KINDS: dict[str, InputKind] = {
     "appearance": AppearanceInput,
+    "direction": DirectionInput,
     "motion": MotionInput,
     "speed": SpeedInput,
     "window": WindowInput,

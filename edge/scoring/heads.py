@@ -29,6 +29,53 @@ class IdentityHead:
         return features[:, 0].astype(np.float64)
 
 
+class PlaceHead:
+    """Head ``place``: how unusual a direction is at its place, against any direction.
+
+    Energy = -ln(p(direction | place) / p(uniform)) in nats: 0 where nothing is known, negative for
+    a common direction, positive for a rare one. Features are float32 N x 3: row, column, angle in
+    turns; see input kind ``direction``.
+
+    Args:
+        log_density: Any float, rows x columns x bins: ln of the density at each bin's centre, the
+            uniform density being 1; bin b is centred at b / bins turns. Between centres the
+            density is interpolated, so that nothing jumps at a bin's edge.
+
+    Raises:
+        DataError: Not three axes, fewer than three bins, or values without a finite exponential.
+    """
+
+    def __init__(self, log_density: NDArray[np.generic]) -> None:
+        shape = log_density.shape
+        if len(shape) != 3 or min(shape) < 1 or shape[2] < 3:
+            raise DataError(f"log_density must be rows x columns x 3 bins or more, it is {shape}")
+        self._density = np.exp(log_density.astype(np.float64))
+        if not (np.isfinite(self._density) & (self._density > 0.0)).all():
+            raise DataError("log_density holds values that are no logarithm of a density")
+
+    def energy(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """float32 N x 3 in, float64 N out.
+
+        Raises:
+            DataError: Features of another length, or cells outside the table.
+        """
+        if features.ndim != 2 or features.shape[1] != 3:
+            raise DataError(f"a place head takes N x 3 features, not {features.shape}")
+        rows, columns = features[:, :2].astype(np.int64).T
+        size = self._density.shape
+        if ((rows < 0) | (rows >= size[0]) | (columns < 0) | (columns >= size[1])).any():
+            raise DataError(
+                f"a cell lies outside the place head's {size[0]} x {size[1]} cells",
+                mend="input and head must come from the same bundle",
+            )
+        position = np.mod(features[:, 2].astype(np.float64), 1.0) * size[2]
+        below = np.floor(position).astype(np.int64)
+        share = position - below
+        low = self._density[rows, columns, below % size[2]]
+        high = self._density[rows, columns, (below + 1) % size[2]]
+        return np.asarray(-np.log(low + share * (high - low)))
+
+
 def _mixture(arrays: Arrays) -> Head:
     return MixtureEnergy.from_arrays(arrays)
 
@@ -39,9 +86,16 @@ def _identity(arrays: Arrays) -> Head:
     return IdentityHead()
 
 
+def _place(arrays: Arrays) -> Head:
+    if set(arrays) != {"log_density"}:
+        raise DataError(f"a place head takes log_density alone, found {sorted(arrays)}")
+    return PlaceHead(arrays["log_density"])
+
+
 HEAD_KINDS: Mapping[str, Callable[[Arrays], Head]] = {
     "mixture": _mixture,
     "identity": _identity,
+    "place": _place,
 }
 
 

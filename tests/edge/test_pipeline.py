@@ -141,7 +141,7 @@ def test_a_stream_without_a_network_runs_beside_the_others(tmp_path: Path) -> No
         {
             "name": "speed",
             "kind": "speed",
-            "head": "identity",
+            "encoder": "none",
             "statistics": "neighbourhood",
             "weight": 0.5,
         },

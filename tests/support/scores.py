@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from calibration.stream_statistics import StreamStatistics
 from edge.events.event import ModelInfo
+from edge.events.explain import Explainer
 from edge.events.tracker import Detector
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
-from engines.model_spec import AlarmSpec
+from engines.model_spec import AlarmSpec, FusionSpec, HeadSpec, InputSpec, StreamSpec
 
 SHAPE = (4, 6)
 THRESHOLD = 3.0
@@ -38,9 +40,28 @@ def detector(**changes: Any) -> Detector:
     return Detector(
         alarm=alarm(**changes),
         unit="surprise",
-        weights={"appearance": 0.5, "motion": 0.5},
+        explainer=explainer(("appearance", "appearance", 0.5), ("motion", "motion", 0.5)),
         model=ModelInfo(release="0.1.0", name="made", bundle="0" * 64, precision="fp32"),
     )
+
+
+def explainer(*streams: tuple[str, str, float], count: np.ndarray | int = 50) -> Explainer:
+    """Streams given as (name, kind, weight) that all saw so many normal samples in each cell."""
+    seen = np.broadcast_to(np.asarray(count), SHAPE)
+    rows, columns = (axis.repeat(seen.ravel()) for axis in map(np.ravel, np.indices(SHAPE)))
+    energies = np.random.default_rng(0).normal(size=rows.size)
+    statistics = StreamStatistics.fit(energies, rows, columns, SHAPE)
+    specs = [
+        StreamSpec(
+            name=name,
+            input=InputSpec(kind=kind),
+            head=HeadSpec(kind="identity"),
+            statistics="unused.npz",
+            weight=weight,
+        )
+        for name, kind, weight in streams
+    ]
+    return Explainer(specs, FusionSpec(), {spec.name: statistics for spec in specs})
 
 
 def stream(values: np.ndarray) -> StreamScore:

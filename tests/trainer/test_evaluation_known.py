@@ -154,6 +154,27 @@ def test_json_has_the_promised_keys_and_types(known: tuple[Evaluation, PaintedPi
     assert values["clips"][0]["alarms"] == [[10, 16]]
 
 
+def test_every_alarm_says_what_drove_it(known: tuple[Evaluation, PaintedPipeline]) -> None:
+    values = json.loads(json_from_evaluation(known[0]))
+    a, b, c = (clip["reasons"] for clip in values["clips"])
+    assert [len(one) for one in (a, b, c)] == [1, 1, 1]
+    assert (a[0]["first"], a[0]["end"], a[0]["peak_frame"]) == (10, 16, 8)
+    assert [one[0]["found_event"] for one in (a, b, c)] == [True, True, False]
+    # Cell (1, 2) of 4 x 6, driven by the stream that has half of it.
+    assert a[0]["stream"] == "appearance"
+    assert (a[0]["peak_cell"]["x"], a[0]["peak_cell"]["y"]) == pytest.approx(
+        (2 / 6, 1 / 4), abs=1e-4
+    )
+    assert a[0]["peak_cell"] in a[0]["cells"]
+    assert a[0]["where"] == "centre"
+    assert b[0]["where"] == "lower right"
+    assert a[0]["why"].startswith("centre: ")
+    assert "looks unlike anything seen" in a[0]["why"]
+    assert values["weights"] == {"appearance": 0.5, "motion": 0.5}
+    assert values["trust"] is None
+    assert set(values["footage"]) == {"appearance", "motion"}
+
+
 def test_without_masks_pixel_figures_are_null(bundle: Bundle, tmp_path: Path) -> None:
     dataset = open_known_dataset(tmp_path)
     (tmp_path / "labels.csv").write_text("clip,first,last\na,8,15\nb,0,9\n")

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from support.graded import PaintedPipeline, open_known_dataset, painted_bundle
 
+from engines.model_spec import TrustRecord
 from trainer.evaluation.evaluate import evaluate_bundle
 from trainer.evaluation.report_html import html_from_evaluation
+from trainer.evaluation.report_pictures import frame_picture
 from trainer.evaluation.result import Evaluation, Level
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -72,8 +74,8 @@ def html(evaluation: Evaluation) -> str:
 
 def test_the_page_parses_and_shows_everything(html: str) -> None:
     page = Page(html)
-    # 2 ROC drawings, 3 timelines, 3 swatches in the table.
-    assert page.elements["svg"] == 2 + 3 + 3
+    # 2 ROC drawings, 3 timelines, 3 swatches in the table; 2 maps of footage with a key of 5.
+    assert page.elements["svg"] == 2 + 3 + 3 + 2 + 5
     # 3 highest, 3 lowest, 3 highest normal, 1 or 2 lowest anomalous; frame and heat map of each.
     assert page.elements["img"] >= 2 * 10
     assert page.elements["script"] == 0
@@ -175,6 +177,52 @@ def test_pictures_are_jpeg_of_the_working_size_with_the_hot_cell_coloured(
     assert np.ptp(outside) < np.ptp(inside)
     # The border of the ground truth is cyan on the plain frame.
     assert (frame[28:56, 54:86].astype(int) @ (1, 1, -2)).max() > 150
+
+
+def test_the_cell_of_the_peak_is_outlined_and_put_into_words(
+    evaluation: Evaluation, html: str
+) -> None:
+    moment = evaluation.pictures.highest[0]
+    assert moment.explanation is not None
+    assert moment.explanation.why in " ".join(Page(html).text)
+    # Cell (1, 2) of 4 x 6 in 168 x 112 pixels: yellow four pixels outside it, and not within.
+    frame = Page(html).values("src")[0]
+    picture = cv2.imdecode(
+        np.frombuffer(base64.b64decode(frame.split(",")[1]), np.uint8), cv2.IMREAD_COLOR
+    ).astype(int)
+    edge, inside = picture[24, 70], picture[42, 70]
+    assert edge[2] - edge[0] > 100
+    assert abs(inside[2] - inside[0]) < 60
+    plain = dataclasses.replace(moment, explanation=None)
+    assert frame_picture(plain) != frame_picture(moment)
+
+
+def test_alarms_trust_and_footage_stand_in_the_page(evaluation: Evaluation, html: str) -> None:
+    text = " ".join(" ".join(Page(html).text).split())
+    assert "What drove each alarm" in text
+    assert "false alarm" in text
+    assert "most of it by stream appearance" in text
+    assert "The weights are the preset's" in text
+    record = TrustRecord(
+        reason="learned on 9 clips",
+        clips=9,
+        frames=540,
+        streams={"appearance": {"rider": 0.91, HOSTILE: 0.5}, "motion": {"rider": 0.75}},
+        fused={"rider": 0.933},
+        left_out={"frozen": HOSTILE},
+    )
+    page = Page(html_from_evaluation(dataclasses.replace(evaluation, trust=record)))
+    trusted = " ".join(" ".join(page.text).split())
+    assert page.elements["script"] == 0
+    for words in (
+        "Learned on 9 clips.",
+        "a cyclist or skater",
+        "91.0",
+        "93.3",
+        "9 synthetic clips",
+    ):
+        assert words in trusted
+    assert "somebody stands like a statue" in trusted
 
 
 def test_undefined_figures_are_dashes_and_say_why(evaluation: Evaluation) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from calibration.stream_statistics import StreamStatistics
+from edge.events.explain import Explainer
 from edge.pipeline import Pipeline
 from engines.bundle import Bundle
 from engines.errors import DataError
@@ -25,7 +27,7 @@ from trainer.evaluation.figures import (
 from trainer.evaluation.gallery import Gallery
 from trainer.evaluation.metrics_region import RegionMetrics
 from trainer.evaluation.protocol import FUSED, ClipScores, stream_clips
-from trainer.evaluation.result import Evaluation, Pictures, Provenance, Speed
+from trainer.evaluation.result import Evaluation, Pictures, Provenance, Speed, StreamFootage
 from trainer.evaluation.speed_baseline import build_speed_bundle
 
 PICTURES_PER_SHELF = 4
@@ -85,6 +87,8 @@ def evaluate_bundle(
                 regions=regions,
                 baseline=other,
                 progress=report,
+                explain=Explainer.of_bundle(bundle).explain,
+                threshold=None if bundle.alarm is None else bundle.alarm.threshold,
             )
         )
         cost = _speed(pipeline, scores, threads)
@@ -110,6 +114,8 @@ def evaluate_bundle(
             false_alarms=gallery.false_alarms.moments,
             misses=gallery.misses.moments,
         ),
+        footage=_footage(bundle),
+        trust=bundle.model.trust,
     )
 
 
@@ -130,6 +136,23 @@ def _speed(pipeline: Pipeline, scores: Sequence[ClipScores], threads: int) -> Sp
         backends=dict(pipeline.backends),
         stage_ms={name: total / max(frames, 1) for name, total in pipeline.stage_ms.items()},
     )
+
+
+def _footage(bundle: Bundle) -> tuple[StreamFootage, ...]:
+    """What stands behind each stream, from its statistics."""
+    found = []
+    for stream in bundle.model.streams:
+        statistics = StreamStatistics.from_arrays(bundle.arrays(stream.statistics))
+        found.append(
+            StreamFootage(
+                name=stream.name,
+                kind=stream.input.kind,
+                weight=stream.weight,
+                count=statistics.cells.count,
+                samples=statistics.tail.count,
+            )
+        )
+    return tuple(found)
 
 
 def _footage_notes(scores: Sequence[ClipScores]) -> list[str]:

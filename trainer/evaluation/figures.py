@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.alarm_rule import alarm_events
 from engines.model_spec import AlarmSpec
+from trainer.evaluation.alarm_peaks import explained_alarms
 from trainer.evaluation.metrics_event import EventDetection, event_detection
 from trainer.evaluation.metrics_frame import auc, macro, roc
 from trainer.evaluation.metrics_region import RegionMetrics
@@ -83,15 +83,21 @@ def timeline(clip: ClipScores, alarm: AlarmSpec | None) -> ClipTimeline:
     scores = clip.tracks[FUSED].frame
     labels = clip.labels
     both = labels is not None and bool(labels.any()) and not bool(labels.all())
+    reasons = (
+        ()
+        if alarm is None
+        else explained_alarms(clip.index, clip.times, scores, labels, clip.peaks, alarm)
+    )
     return ClipTimeline(
         name=clip.clip.name,
         fps=clip.clip.fps,
         index=clip.index,
         score=scores,
         truth=None if labels is None else _runs(clip.index, labels),
-        alarms=() if alarm is None else _alarm_runs(clip, alarm),
+        alarms=tuple((one.first, one.end) for one in reasons),
         skipped=clip.skipped,
         auc=auc(labels, scores) if labels is not None and both else None,
+        reasons=reasons,
     )
 
 
@@ -109,11 +115,3 @@ def _runs(index: NDArray[np.int64], labels: NDArray[np.bool_]) -> tuple[tuple[in
         (int(index[first]), int(index[end - 1]) + 1)
         for first, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
     )
-
-
-def _alarm_runs(clip: ClipScores, alarm: AlarmSpec) -> tuple[tuple[int, int], ...]:
-    runs = []
-    for event in alarm_events(clip.times, clip.tracks[FUSED].frame, alarm):
-        opened, last = np.searchsorted(clip.times, [event.opened_s, event.last_s])
-        runs.append((int(clip.index[opened]), int(clip.index[last]) + 1))
-    return tuple(runs)

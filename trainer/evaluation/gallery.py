@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.events.explain import Explanation
+
 # Neighbouring frames look alike: of one clip, at most one frame in so many seconds is shown.
 GAP_S = 5.0
 
@@ -29,6 +31,7 @@ class Moment:
         picture: uint8, height x width x 3, blue-green-red, at the bundle's working size.
         map: float32, rows x columns, the fused map of the frame.
         mask: bool, native height x width, the ground-truth pixels; None if unknown or empty.
+        explanation: What drove the map's peak; None if nobody was asked.
     """
 
     clip: str
@@ -39,6 +42,7 @@ class Moment:
     picture: NDArray[np.uint8]
     map: NDArray[np.float32]
     mask: NDArray[np.bool_] | None
+    explanation: Explanation | None = None
 
 
 class Shelf:

@@ -146,10 +146,10 @@ def event_detection(
         alarms = alarm_events(times, scores, rule)
         total += len(events)
         alarms_total += len(alarms)
-        false_alarms += sum(not any(_overlap(a, event) for event in events) for a in alarms)
+        false_alarms += sum(not any(overlaps(a, event) for event in events) for a in alarms)
         normal_s += frame_period_s(times) * int(np.count_nonzero(~labels))
         for event in events:
-            openings = [alarm.opened_s for alarm in alarms if _overlap(alarm, event)]
+            openings = [alarm.opened_s for alarm in alarms if overlaps(alarm, event)]
             if openings:
                 delays.append(_delay(times, event, min(openings)))
     return EventDetection(
@@ -169,7 +169,8 @@ def frame_period_s(times: NDArray[np.float64]) -> float:
     return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 
-def _overlap(alarm: AlarmEvent, event: TruthEvent) -> bool:
+def overlaps(alarm: AlarmEvent, event: TruthEvent) -> bool:
+    """Whether the alarm finds the event: they overlap, or it opens within `GRACE_S` after it."""
     return (
         alarm.opened_s < event.end_s + GRACE_S - TIME_TOLERANCE_S
         and alarm.last_s > event.start_s - TIME_TOLERANCE_S

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import cv2
@@ -19,7 +19,9 @@ from edge.frames import Frame, ScoreMap
 from engines.errors import DataError
 from engines.model_spec import FrameSpec
 from trainer.datasets.clip import Clip
+from trainer.evaluation.alarm_peaks import Explain, Peak, PeakKeeper
 from trainer.evaluation.clip_progress import ClipProgress, SilentProgress
+from trainer.evaluation.clip_truth import MaskReader, label_at, labels_of
 from trainer.evaluation.gallery import Gallery, Moment
 from trainer.evaluation.metrics_pixel import pixel_scores
 from trainer.evaluation.metrics_region import RegionMetrics
@@ -66,6 +68,7 @@ class ClipScores:
         skipped: Frames that could not be read (of a folder: the frame before stands in).
         read_s: Seconds spent reading and decoding.
         score_s: Seconds spent in the detector's pipeline.
+        peaks: What drove the highest frame of each run above the alarm threshold, by its time.
     """
 
     clip: Clip
@@ -79,6 +82,7 @@ class ClipScores:
     skipped: int
     read_s: float
     score_s: float
+    peaks: Mapping[float, Peak] = field(default_factory=dict)
 
 
 def stream_clips(
@@ -90,6 +94,8 @@ def stream_clips(
     regions: RegionMetrics,
     baseline: Scorer[OtherView] | None = None,
     progress: ClipProgress | None = None,
+    explain: Explain | None = None,
+    threshold: float | None = None,
 ) -> Iterator[ClipScores]:
     """Score test clips with the detector and, over the same frames, with a baseline.
 
@@ -101,6 +107,8 @@ def stream_clips(
         regions: Is given every frame of the clips that have masks.
         baseline: A second pipeline over the same decoded frames, not counted in `score_s`.
         progress: Is told about every frame.
+        explain: Puts the maps of kept frames into words; None: they stay without.
+        threshold: Runs of frames above it have their peaks explained; None: there are no alarms.
 
     Raises:
         DataError: A clip cannot be read, or its ground truth does not fit its frames.
@@ -110,7 +118,7 @@ def stream_clips(
     for number, clip in enumerate(clips, start=1):
         score = _stepper(scorer)
         score_baseline = None if baseline is None else _stepper(baseline)
-        record = _Record(clip, gallery, regions, frame_spec)
+        record = _Record(clip, gallery, regions, frame_spec, PeakKeeper(explain, threshold))
         watch = _Stopwatch()
         with clip.open() as source:
             report.begin(clip.name, number=number, of=len(clips), frames=source.frame_count)
@@ -172,14 +180,20 @@ class _Record:
     """Grows one `ClipScores`."""
 
     def __init__(
-        self, clip: Clip, gallery: Gallery, regions: RegionMetrics, frame_spec: FrameSpec
+        self,
+        clip: Clip,
+        gallery: Gallery,
+        regions: RegionMetrics,
+        frame_spec: FrameSpec,
+        peaks: PeakKeeper,
     ) -> None:
         self._clip = clip
         self._gallery = gallery
         self._regions = regions
+        self._peaks = peaks
         regions.begin_clip()
         self._size = (frame_spec.width, frame_spec.height)
-        self._masks = _MaskReader(clip)
+        self._masks = MaskReader(clip)
         self._index: list[int] = []
         self._times: list[float] = []
         self._tracks: dict[str, _TrackRecord] = {}
@@ -193,6 +207,7 @@ class _Record:
         judged = self._clip.has_masks
         self._index.append(frame.index)
         self._times.append(frame.time_s)
+        self._peaks.take(scored)
         self._track(FUSED).take(scored.score, scored.map, mask, judged=judged)
         for name, stream in scored.streams.items():
             self._track(name).take(stream.peak, stream.surprise, mask, judged=judged)
@@ -203,7 +218,7 @@ class _Record:
             self._masked.append(mask is not None)
             if not self._masks.ended:
                 self._regions.add(scored.map, mask)
-        anomalous = _label_of(self._clip, frame.index, mask)
+        anomalous = label_at(self._clip, frame.index, mask)
         self._gallery.offer(
             self._clip.name,
             frame.time_s,
@@ -217,7 +232,7 @@ class _Record:
         index = np.array(self._index, dtype=np.int64)
         if not index.size:
             raise DataError("no frame of this clip could be read", where=str(self._clip.path))
-        labels = _labels(self._clip, int(index[-1]) + 1)
+        labels = labels_of(self._clip, int(index[-1]) + 1)
         # Labels may end a few frames early (`Clip.count_slack`); the rest is scored, not judged.
         judged = index.size if labels is None else int((index < labels.size).sum())
         index = index[:judged]
@@ -234,6 +249,7 @@ class _Record:
             skipped=skipped,
             read_s=self.read_s,
             score_s=self.score_s,
+            peaks=self._peaks.close(),
         )
 
     def _track(self, name: str) -> _TrackRecord:
@@ -256,46 +272,5 @@ class _Record:
             picture=np.asarray(picture, dtype=np.uint8),
             map=scored.map.copy(),
             mask=mask,
+            explanation=self._peaks.words(scored),
         )
-
-
-class _MaskReader:
-    """Walks a clip's masks in step with its frames, over unreadable frames too."""
-
-    def __init__(self, clip: Clip) -> None:
-        self._clip = clip
-        self._masks = clip.masks()
-        self._next = 0
-        self.ended = False
-
-    def at(self, index: int) -> NDArray[np.bool_] | None:
-        """Mask of frame `index`, None if it has no anomalous pixel or lies beyond the last mask.
-
-        Indices must rise.
-        """
-        if self._masks is None:
-            return None
-        mask: NDArray[np.bool_] | None = None
-        while self._next <= index and not self.ended:
-            try:
-                mask = next(self._masks)
-            except StopIteration:
-                self.ended, mask = True, None
-            self._next += 1
-        return mask if mask is not None and mask.any() else None
-
-
-def _labels(clip: Clip, frames: int) -> NDArray[np.bool_] | None:
-    try:
-        return clip.frame_labels(frames)
-    except DataError:
-        # A truncated video gives fewer frames than its header and its ground truth count.
-        if clip.frame_count is None or clip.frame_count <= frames:
-            raise
-        return clip.frame_labels(clip.frame_count)
-
-
-def _label_of(clip: Clip, index: int, mask: NDArray[np.bool_] | None) -> bool | None:
-    if clip.labels is not None:
-        return any(start <= index < end for start, end in clip.labels)
-    return mask is not None if clip.has_masks else None

@@ -28,7 +28,10 @@ from trainer.evaluation.report_facts import (
     provenance_facts,
     speed_summary,
 )
+from trainer.evaluation.report_footage import LEVEL_NAMES, LEVELS, footage_rows
 from trainer.evaluation.report_pictures import frame_picture, heat_picture
+from trainer.evaluation.report_reasons import alarm_rows
+from trainer.evaluation.report_trust import trust_rows
 from trainer.evaluation.result import ClipTimeline, Detection, Evaluation, Level, Rates, Speed
 
 TEMPLATE = "report.html.j2"
@@ -72,6 +75,10 @@ def _page(evaluation: Evaluation) -> Row:
         else event_facts(alarm, evaluation.events),
         "events_missing": NO_THRESHOLD if alarm is None else NO_TRUTH,
         "threshold": None if alarm is None else f"{alarm.threshold:.2f}",
+        "alarms": alarm_rows(evaluation),
+        "trust": trust_rows(evaluation),
+        "footage": _footage(evaluation),
+        "levels": _levels(),
         "timelines": _timelines(evaluation),
         "shelves": _shelves(evaluation, top),
         "map_top": f"{top:.2f}",
@@ -226,7 +233,24 @@ def _moment(moment: Moment, top: float) -> Row:
         "verdict": verdicts[moment.anomalous],
         "frame": frame_picture(moment),
         "heat": heat_picture(moment, top=top),
+        "why": "" if moment.explanation is None else moment.explanation.why,
+        "stream": "" if moment.explanation is None else moment.explanation.stream or "",
     }
+
+
+def _footage(evaluation: Evaluation) -> list[Row]:
+    shown = evaluation.pictures.highest
+    height, width = shown[0].picture.shape[:2] if shown else (2, 3)
+    rows = footage_rows(evaluation.footage, aspect=height / width)
+    return [{**row, "svg": _drawing(row["svg"])} for row in rows]
+
+
+def _levels() -> list[Row]:
+    covers = [cover for _, cover in LEVELS]
+    return [
+        {"name": name, "cover": f"{cover:g}"}
+        for name, cover in zip(LEVEL_NAMES, covers, strict=True)
+    ]
 
 
 def _speed(speed: Speed) -> Row:
@@ -243,4 +267,4 @@ def _speed(speed: Speed) -> Row:
 
 
 def _drawing(svg: str) -> Markup:
-    return Markup(svg)  # noqa: S704 (made by report_plots, which takes no text of the user)
+    return Markup(svg)  # noqa: S704 (made by modules that take no text of the user)

@@ -11,6 +11,9 @@ from typing import Any
 
 from trainer.evaluation.metrics_event import EventDetection
 from trainer.evaluation.report_facts import median
+from trainer.evaluation.report_footage import footage_values
+from trainer.evaluation.report_reasons import alarm_values
+from trainer.evaluation.report_trust import trust_values, weights_of
 from trainer.evaluation.result import ClipTimeline, Detection, Evaluation
 
 SCHEMA_VERSION = 1
@@ -43,6 +46,9 @@ def values_from_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "protocol": evaluation.protocol,
         "seed": evaluation.provenance.seed,
         "streams": {name: _detection(part) for name, part in evaluation.streams.items()},
+        "weights": weights_of(evaluation),
+        "trust": trust_values(evaluation),
+        "footage": footage_values(evaluation.footage),
         "clips": [_clip(clip) for clip in evaluation.timelines],
         "bundle": evaluation.provenance.bundle,
         "bundle_digest": evaluation.provenance.bundle_digest,
@@ -101,5 +107,6 @@ def _clip(clip: ClipTimeline) -> dict[str, Any]:
         "skipped": clip.skipped,
         "anomalous_frames": anomalous,
         "alarms": [list(alarm) for alarm in clip.alarms],
+        "reasons": alarm_values(clip),
         "frame_auc": clip.auc,
     }

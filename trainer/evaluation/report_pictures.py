@@ -15,10 +15,14 @@ JPEG_QUALITY = 82
 # Strongest cover of the picture by the heat map: the scene must stay recognisable.
 MAX_COVER = 0.72
 TRUTH_BGR = (255, 255, 0)
+# The peak's cell: yellow on black, to be seen on anything. Cells are small: the outline stands
+# this many pixels off.
+PEAK_BGR, PEAK_HALO_BGR = (40, 220, 255), (0, 0, 0)
+PEAK_GAP = 4
 
 
 def frame_picture(moment: Moment) -> str:
-    """The frame as a JPEG data address; the border of its ground-truth pixels in cyan."""
+    """The frame as a JPEG data address; ground truth bordered in cyan, the peak in yellow."""
     picture = moment.picture.copy()
     if moment.mask is not None:
         height, width = picture.shape[:2]
@@ -27,11 +31,12 @@ def frame_picture(moment: Moment) -> str:
         )
         borders, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, borders, -1, TRUTH_BGR, 1, cv2.LINE_AA)
+    _outline_peak(picture, moment)
     return _data_address(picture)
 
 
 def heat_picture(moment: Moment, *, top: float) -> str:
-    """The frame in grey under its heat map, as a JPEG data address.
+    """The frame in grey under its heat map, the peak's cell outlined, as a JPEG data address.
 
     Args:
         moment: Frame and map; a pixel takes the cell that it falls into, as in the pixel metric.
@@ -45,7 +50,25 @@ def heat_picture(moment: Moment, *, top: float) -> str:
     # Square root: weak cells stay visible beside a strong one.
     cover = (MAX_COVER * np.sqrt(share))[..., None]
     mixed = (1.0 - cover) * grey.astype(np.float32) + cover * colour.astype(np.float32)
-    return _data_address(mixed.astype(np.uint8))
+    picture = mixed.astype(np.uint8)
+    _outline_peak(picture, moment)
+    return _data_address(picture)
+
+
+def _outline_peak(picture: NDArray[np.uint8], moment: Moment) -> None:
+    """Draw a box around the cell that caused the peak, if something stands out."""
+    if moment.explanation is None or moment.explanation.stream is None:
+        return
+    height, width = picture.shape[:2]
+    cell = moment.explanation.peak
+    left, top = round(cell.x * width) - PEAK_GAP, round(cell.y * height) - PEAK_GAP
+    right = round((cell.x + cell.w) * width) + PEAK_GAP
+    bottom = round((cell.y + cell.h) * height) + PEAK_GAP
+    # At the border of the picture the box must stay in sight.
+    first = max(left, 1), max(top, 1)
+    last = min(right, width - 2), min(bottom, height - 2)
+    cv2.rectangle(picture, first, last, PEAK_HALO_BGR, 4)
+    cv2.rectangle(picture, first, last, PEAK_BGR, 2)
 
 
 def _data_address(picture: NDArray[np.uint8]) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.model_spec import AlarmSpec
+from engines.model_spec import AlarmSpec, TrustRecord
+from trainer.evaluation.alarm_peaks import Alarm
 from trainer.evaluation.gallery import Moment
 from trainer.evaluation.metrics_event import EventDetection
 from trainer.evaluation.metrics_frame import Roc
@@ -104,6 +105,7 @@ class ClipTimeline:
         alarms: Alarm events as frame runs, half-open.
         skipped: Frames that could not be read.
         auc: Frame AUC inside the clip, None if it has one class only.
+        reasons: The same alarms with their verdict and what drove them.
     """
 
     name: str
@@ -114,6 +116,26 @@ class ClipTimeline:
     alarms: tuple[tuple[int, int], ...]
     skipped: int
     auc: float | None
+    reasons: tuple[Alarm, ...] = ()
+
+
+@dataclass(frozen=True)
+class StreamFootage:
+    """Normal footage behind one stream of the bundle.
+
+    Attributes:
+        name: The stream.
+        kind: Its input kind.
+        weight: Its share in the fusion.
+        count: int64, rows x columns: samples of normal footage in each cell of its grid.
+        samples: Samples behind its tail, all cells together.
+    """
+
+    name: str
+    kind: str
+    weight: float
+    count: NDArray[np.int64]
+    samples: int
 
 
 @dataclass(frozen=True)
@@ -163,6 +185,8 @@ class Evaluation:
         timelines: One for each clip, in the order of the data set.
         pictures: Frames to look at.
         protocol: How frames were shown and scores compared, in words.
+        footage: What stands behind each stream of the bundle.
+        trust: Why the streams have their weights; None: they are the preset's.
     """
 
     provenance: Provenance
@@ -177,3 +201,5 @@ class Evaluation:
     timelines: tuple[ClipTimeline, ...]
     pictures: Pictures
     protocol: str = PROTOCOL
+    footage: tuple[StreamFootage, ...] = ()
+    trust: TrustRecord | None = None

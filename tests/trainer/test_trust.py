@@ -1,0 +1,87 @@
+"""Trust in streams: weights that follow what can be seen in the scene."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from trainer.trust import SeenClip, auc_by_kind, choose_weights
+
+SHAPE = (6, 8)
+
+
+def clip(
+    rng: np.random.Generator, kind: str, heights: tuple[float, float], frames: int = 60
+) -> SeenClip:
+    """Two streams of noise; on the planted cell of the second half they rise by `heights`."""
+    values = rng.random((2, frames, *SHAPE)).astype(np.float32)
+    on = np.zeros((frames, *SHAPE), np.bool_)
+    if kind:
+        on[frames // 2 :, 2, 3] = True
+        for stream, height in enumerate(heights):
+            values[stream, frames // 2 :, 2, 3] += height
+    return SeenClip(kind, values, np.ones(values.shape, np.bool_), on)
+
+
+def clips(first: float, second: float) -> list[SeenClip]:
+    rng = np.random.default_rng(0)
+    made = [clip(rng, kind, (first, second)) for kind in ("object", "near") for _ in range(2)]
+    return [*made, clip(rng, "", (0.0, 0.0))]
+
+
+def test_auc_is_that_of_scikit_learn_on_the_highest_cells() -> None:
+    seen = clips(0.6, 0.2)
+    weights = (0.7, 0.3)
+    fused = [0.7 * c.values[0] + 0.3 * c.values[1] for c in seen]
+    quiet = np.concatenate(
+        [f[~c.on.any((1, 2))].max((1, 2)) for f, c in zip(fused, seen, strict=True)]
+    )
+    loud = np.concatenate([f[c.on] for f, c in zip(fused, seen, strict=True) if c.kind == "near"])
+    labels = np.r_[np.ones(len(loud)), np.zeros(len(quiet))]
+    expected = roc_auc_score(labels, np.concatenate([loud, quiet]))
+    assert auc_by_kind(seen, weights)["near"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_alarm_beside_the_planted_thing_does_not_count() -> None:
+    seen = clips(0.0, 0.0)
+    for one in seen:
+        one.values[0, 30:, 5, 7] += 5.0  # loud, but elsewhere
+    assert auc_by_kind(seen[:4], (1.0, 0.0))["object"] < 0.2
+
+
+def test_a_useless_stream_gets_nothing_and_the_fusion_keeps_up_with_the_better() -> None:
+    for heights, better in (((0.8, 0.0), 0), ((0.0, 0.8), 1)):
+        chosen, tried = choose_weights(clips(*heights), (0.5, 0.5), 0.05)
+        assert chosen[better] >= 0.7
+        alone = tuple(float(i == better) for i in range(2))
+        for kind, auc in tried[chosen].items():
+            assert auc >= tried[alone][kind] - 0.02
+
+
+def test_streams_that_see_different_things_both_count() -> None:
+    rng = np.random.default_rng(1)
+    seen = [clip(rng, "fast", (0.0, 1.2)), clip(rng, "object", (1.2, 0.0)), clip(rng, "", (0, 0))]
+    chosen, tried = choose_weights(seen, (0.5, 0.5), 0.05)
+    assert 0.25 <= chosen[0] <= 0.75
+    mean = {w: np.mean(list(by_kind.values())) for w, by_kind in tried.items()}
+    assert mean[chosen] > max(mean[1.0, 0.0], mean[0.0, 1.0])
+
+
+def test_equally_good_weights_fall_to_the_preset() -> None:
+    seen = clips(50.0, 50.0)  # everything finds it
+    assert choose_weights(seen, (0.3, 0.7), 0.1)[0] == pytest.approx((0.3, 0.7))
+
+
+def test_where_nothing_can_be_learned_the_preset_stays() -> None:
+    assert choose_weights([], (0.2, 0.8), 0.1) == ((0.2, 0.8), {})
+    hopeless = clips(-1.0, -1.0)  # what is planted is quieter than anything else
+    assert choose_weights(hopeless, (0.2, 0.8), 0.1)[0] == (0.2, 0.8)
+    everywhere = [clip(np.random.default_rng(0), "hurry", (1.0, 1.0))]
+    everywhere[0].on[:] = True
+    assert choose_weights(everywhere, (0.2, 0.8), 0.1)[0] == (0.2, 0.8)
+
+
+def test_a_stream_without_a_value_leaves_the_other_alone() -> None:
+    seen = clips(1.0, 0.0)
+    for one in seen:
+        one.has[1] = False
+    assert auc_by_kind(seen, (0.5, 0.5)) == pytest.approx(auc_by_kind(seen, (1.0, 0.0)))
