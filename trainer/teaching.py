@@ -134,7 +134,10 @@ def collect_lessons(
             seed = preset.seed * 1000 + chunk
             strange = Variations(np.concatenate(originals), frames, seed=seed)
             large = strange.draw(min(_CHUNK, settings.variations - chunk * _CHUNK))
-            made = {"windows": _as_student(large, spec), "answers": teacher.answers(large)}
+            made: dict[str, NDArray[np.generic]] = {
+                "windows": _as_student(large, spec),
+                "answers": teacher.answers(large),
+            }
             write_bytes(path, encode_arrays(made))
         with np.load(path, allow_pickle=False) as stored:
             lessons.append(Lessons(stored["windows"], stored["answers"]))

@@ -2,7 +2,8 @@
 
 Which stream sees anything changes with the scene, and a fixed mean follows the worse one. So
 synthetic anomalies are planted into normal footage that the streams have not learned from, and the
-weights are taken that tell most of them from that footage. No labelled clip is looked at.
+weights are taken that tell most of them from that footage, kind by kind. No labelled clip is
+looked at.
 
 A planted thing counts as seen by the highest fused value on it, against the highest value anywhere
 in frames without one: an alarm elsewhere does not help. Those frames are the same footage as it
@@ -30,7 +31,7 @@ from trainer.normal_clip import NormalClip
 from trainer.preset import Preset, TrustPreset
 from trainer.synthetic import make_synthetic_clips
 
-# Weights whose mean AUC is this close to the best are as good; the nearest to the preset wins.
+# Weights this close to the best are as good; the nearest to the preset wins.
 TIE = 0.002
 CHANCE = 0.5
 # A cell belongs to the planted thing if this part of it is covered.
@@ -130,7 +131,10 @@ def learn_trust(
 def choose_weights(
     clips: Sequence[SeenClip], prior: tuple[float, ...], step: float
 ) -> tuple[tuple[float, ...], dict[tuple[float, ...], dict[str, float]]]:
-    """The weights with the best mean AUC over the kinds, and every candidate's AUC by kind.
+    """The best weights, and every candidate's AUC by kind.
+
+    Best is the mean AUC over the kinds less the largest shortfall: what one stream alone tells of a
+    kind must not be lost in the mean because others profit.
 
     A kind that no stream alone ranks better than chance says nothing and is left out of the mean.
     Without clips, or where no frame is without an anomaly, or where all kinds are of that sort,
@@ -148,12 +152,14 @@ def choose_weights(
     telling = [kind for kind in alone[0] if max(by_kind[kind] for by_kind in alone) > CHANCE]
     if not telling:
         return prior, tried
-    mean = {
+    best_alone = {kind: max(by_kind[kind] for by_kind in alone) for kind in telling}
+    value = {
         weights: float(np.mean([by_kind[kind] for kind in telling]))
+        - max(0.0, *(best_alone[kind] - by_kind[kind] for kind in telling))
         for weights, by_kind in tried.items()
     }
-    best = max(mean.values())
-    good = [weights for weights, value in mean.items() if value >= best - TIE]
+    best = max(value.values())
+    good = [weights for weights, worth in value.items() if worth >= best - TIE]
     chosen = min(good, key=lambda w: (np.square(np.subtract(w, prior)).sum(), w))
     return chosen, tried
 

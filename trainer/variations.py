@@ -56,7 +56,8 @@ class Variations:
         scale = self._side / rng.uniform(low, high)
         angle = rng.uniform(0.0, 360.0) if rng.random() < 0.5 else 0.0
         centre = rng.uniform(0.1, 0.9, 2) * (width, height)
-        matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), angle, scale)
+        middle = (float(centre[0]), float(centre[1]))
+        matrix = np.asarray(cv2.getRotationMatrix2D(middle, angle, scale), np.float64)
         matrix[:, 2] += self._side / 2 - centre
         return self._warped(frame, matrix)
 
@@ -65,7 +66,7 @@ class Variations:
         rng, middle = self._rng, self._side / 2
         angle = rng.uniform(-180.0, 180.0) if rng.random() < 0.5 else rng.uniform(-20.0, 20.0)
         scale = float(np.exp(rng.uniform(-0.9, 0.9)))
-        matrix = cv2.getRotationMatrix2D((middle, middle), angle, scale)
+        matrix = np.asarray(cv2.getRotationMatrix2D((middle, middle), angle, scale), np.float64)
         shear, stretch = rng.uniform(-0.4, 0.4), np.exp(rng.uniform(-0.5, 0.5))
         matrix[:, :2] @= np.array([[1.0, shear], [0.0, stretch]])
         shift = rng.normal(0.0, self._side / 12, 2)
@@ -75,7 +76,7 @@ class Variations:
     def patched(self) -> Picture:
         """A rectangle of one normal window in another."""
         rng, side = self._rng, self._side
-        window = self._window().copy()
+        window: Picture = self._window().copy()
         top, left = rng.integers(0, 2 * side // 3, 2)
         height, width = rng.integers(side // 5, 3 * side // 4, 2)
         part = (slice(top, top + height), slice(left, left + width))
@@ -104,7 +105,8 @@ class Variations:
         return window
 
     def _window(self) -> Picture:
-        return self._windows[int(self._rng.integers(len(self._windows)))]
+        window: Picture = self._windows[int(self._rng.integers(len(self._windows)))]
+        return window
 
     def _warped(self, picture: Picture, matrix: NDArray[np.float64]) -> Picture:
         size = (self._side, self._side)

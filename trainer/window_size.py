@@ -53,7 +53,8 @@ def measure_window_size(
     """
     progress = progress or SilentTraining()
     progress.begin("size of what moves", total=len(clips))
-    found: list[tuple[float, float]] = []
+    whole: list[tuple[float, float]] = []
+    cut_off: list[tuple[float, float]] = []
     wanted = max(20, _FRAMES // len(clips))
     for clip in clips:
         begin = max(0, (count_frames(clip) - wanted) // 2)
@@ -62,9 +63,12 @@ def measure_window_size(
         for observation, _, _ in observe_clip(clip, {}, frame=frame, gate=gate, section=section):
             if observation.coarse_flow is not None and observation.dt_s > 0.0:
                 flow.update(observation.coarse_flow, observation.dt_s)
-                found.extend(_regions(flow.speed))
+                for region, is_whole in _regions(flow.speed):
+                    (whole if is_whole else cut_off).append(region)
         progress.advance()
     progress.end()
+    # What the picture's edge cuts off seems smaller; it counts where there is nothing else.
+    found = whole or cut_off
     if not found:
         raise DataError(
             f"nothing travels at {FLOOR_PX_S:g} px per second or more in {len(clips)} clip(s), "
@@ -106,12 +110,12 @@ def size_line(regions: Regions, *, height: int) -> dict[str, float]:
     }
 
 
-def _regions(speed: NDArray[np.float32]) -> Iterator[tuple[float, float]]:
-    """(vertical centre, height) in pixels of each moving region that the edge does not cut off."""
+def _regions(speed: NDArray[np.float32]) -> Iterator[tuple[tuple[float, float], bool]]:
+    """(vertical centre, height) in pixels of each moving region, and whether it is seen whole."""
     rows, columns = speed.shape
     moving = (speed > FLOOR_PX_S).astype(np.uint8)
     count, _, boxes, _ = cv2.connectedComponentsWithStats(moving)
     for left, top, width, height, area in boxes[1:count].tolist():
         cut_off = left == 0 or top == 0 or left + width == columns or top + height == rows
-        if area >= _SMALLEST_CELLS and not cut_off:
-            yield (top + height / 2) * COARSE_PX, height * COARSE_PX
+        if area >= _SMALLEST_CELLS:
+            yield ((top + height / 2) * COARSE_PX, height * COARSE_PX), not cut_off
