@@ -2,8 +2,7 @@
 
 Which stream sees anything changes with the scene, and a fixed mean follows the worse one. So
 synthetic anomalies are planted into normal footage that the streams have not learned from, and the
-weights are taken that tell most of them from that footage, kind by kind. No labelled clip is
-looked at.
+weights are taken that tell most of them from that footage. No labelled clip is looked at.
 
 A planted thing counts as seen by the highest fused value on it, against the highest value anywhere
 in frames without one: an alarm elsewhere does not help. Those frames are the same footage as it
@@ -31,8 +30,8 @@ from trainer.normal_clip import NormalClip
 from trainer.preset import Preset, TrustPreset
 from trainer.synthetic import make_synthetic_clips
 
-# Weights this close to the best are as good; the nearest to the preset wins.
-TIE = 0.002
+# Mean AUCs this close are as good: a few dozen planted clips tell no more.
+TIE = 0.005
 CHANCE = 0.5
 # A cell belongs to the planted thing if this part of it is covered.
 _COVERED = 0.2
@@ -83,7 +82,7 @@ def learn_trust(
     Args:
         runners: The streams, with heads that have not learned from `base`; closed afterwards.
         statistics: By stream name.
-        preset: Frame, gate and fusion; its weights are the prior.
+        preset: Frame, gate and fusion; its weights stay where nothing can be learned.
         settings: How many clips, and how fine.
         base: Normal footage that anomalies are planted into.
         movers: Normal footage of the same camera that moving things are cut from.
@@ -131,12 +130,10 @@ def learn_trust(
 def choose_weights(
     clips: Sequence[SeenClip], prior: tuple[float, ...], step: float
 ) -> tuple[tuple[float, ...], dict[tuple[float, ...], dict[str, float]]]:
-    """The best weights, and every candidate's AUC by kind.
-
-    Best is the mean AUC over the kinds less the largest shortfall: what one stream alone tells of a
-    kind must not be lost in the mean because others profit.
+    """The weights with the best mean AUC over the kinds, and every candidate's AUC by kind.
 
     A kind that no stream alone ranks better than chance says nothing and is left out of the mean.
+    Among weights that are as good, those win that lean on the streams which tell more on their own.
     Without clips, or where no frame is without an anomaly, or where all kinds are of that sort,
     nothing can be learned and the prior stays.
 
@@ -148,19 +145,20 @@ def choose_weights(
     if not clips or not any((~clip.on.any(axis=(1, 2))).any() for clip in clips):
         return prior, {}
     tried = {candidate: auc_by_kind(clips, candidate) for candidate in _simplex(len(prior), step)}
-    alone = [by_kind for weights, by_kind in tried.items() if max(weights) == 1.0]
+    singles = [tuple(float(i == stream) for i in range(len(prior))) for stream in range(len(prior))]
+    alone = [tried[single] for single in singles]
     telling = [kind for kind in alone[0] if max(by_kind[kind] for by_kind in alone) > CHANCE]
     if not telling:
         return prior, tried
-    best_alone = {kind: max(by_kind[kind] for by_kind in alone) for kind in telling}
-    value = {
-        weights: float(np.mean([by_kind[kind] for kind in telling]))
-        - max(0.0, *(best_alone[kind] - by_kind[kind] for kind in telling))
-        for weights, by_kind in tried.items()
-    }
-    best = max(value.values())
-    good = [weights for weights, worth in value.items() if worth >= best - TIE]
-    chosen = min(good, key=lambda w: (np.square(np.subtract(w, prior)).sum(), w))
+
+    def mean(by_kind: Mapping[str, float]) -> float:
+        return float(np.mean([by_kind[kind] for kind in telling]))
+
+    means = {weights: mean(by_kind) for weights, by_kind in tried.items()}
+    best = max(means.values())
+    good = [weights for weights, value in means.items() if value >= best - TIE]
+    own = [mean(by_kind) for by_kind in alone]
+    chosen = max(good, key=lambda weights: (float(np.dot(weights, own)), weights))
     return chosen, tried
 
 

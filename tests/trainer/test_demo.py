@@ -18,11 +18,9 @@ from trainer.scenes import SceneSettings
 def hasty_preset(tmp_path: Path) -> Path:
     """The demo's own recipe with hardly any training."""
     recipe = yaml.safe_load((PRESETS / "demo.yaml").read_text())
-    recipe["model"]["filters"] = [4, 8, 8, 8]
-    recipe["training"].update(patches=400, held_out_patches=100)
-    for stage in ("pretrain", "joint"):
-        recipe["training"][stage] = {"epochs": 1, "patience": 1}
-    recipe["em"].update(restarts=1, iterations=5, patches=400)
+    recipe["features"].update(frames=60, components=20)
+    recipe["student"].update(frames=30, variations=200, epochs=1)
+    recipe["trust"].update(seconds=2.0, step=0.25)
     path = tmp_path / "hasty.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path

@@ -101,7 +101,7 @@ def test_an_unknown_preset_lists_the_known_ones() -> None:
 
 
 def test_the_resolved_preset_reads_back_as_itself(tmp_path: Path) -> None:
-    preset = load_preset("demo", ["training.patches=123"]).with_footage_rate(25.0)
+    preset = load_preset("demo", ["features.frames=123"]).with_footage_rate(25.0)
     path = tmp_path / "preset.yaml"
     path.write_text(preset.to_yaml(), encoding="utf-8")
     assert load_preset(str(path)) == preset
