@@ -20,13 +20,11 @@ import numpy as np
 from calibration.parity import check_parity
 from calibration.stream_statistics import StreamStatistics
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
-from edge.inputs import Cells, StreamInput, open_input
+from edge.inputs import Cells
 from edge.scoring.fusion import fuse, pool
 from edge.scoring.heads import Head, open_head
-from edge.scoring.smooth import Smoother
 from edge.scoring.standardise import standardise
-from edge.scoring.stream_map import StreamMap
-from edge.vision.observe import Observation, Observer
+from edge.view import View
 from engines.backends.backend import Backend
 from engines.backends.choose import AUTO, open_backend
 from engines.bundle import Bundle
@@ -35,42 +33,6 @@ from engines.model_spec import FrameSpec, GateSpec, SmoothingSpec, StreamSpec
 
 # Lowest cosine between a latent vector here and where the network was trained, by precision.
 PARITY_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}
-
-
-class View:
-    """What is remembered about one camera or clip. Make one per clip, or `reset` at a cut."""
-
-    def __init__(
-        self,
-        *,
-        frame: FrameSpec,
-        gate: GateSpec,
-        streams: Sequence[StreamSpec],
-        smoothing: SmoothingSpec,
-        map_shape: tuple[int, int] | None = None,
-    ) -> None:
-        self.observer = Observer(frame, gate)
-        self.inputs: dict[str, StreamInput] = {
-            stream.name: open_input(stream.input, frame=frame, gate=gate) for stream in streams
-        }
-        self.map_shape = map_shape or max(
-            (one.shape for one in self.inputs.values()), key=math.prod
-        )
-        """(rows, columns) of the fused map."""
-        self.maps = {stream.name: StreamMap(stream, self.map_shape) for stream in streams}
-        self.smoother = Smoother(smoothing)
-        self.observation: Observation | None = None
-        """The newest."""
-
-    def reset(self) -> None:
-        """Forget the past: cut, reconnect, new geometry."""
-        self.observer.reset()
-        for stream_input in self.inputs.values():
-            stream_input.reset()
-        for stream_map in self.maps.values():
-            stream_map.reset()
-        self.smoother.reset()
-        self.observation = None
 
 
 @dataclass(frozen=True)

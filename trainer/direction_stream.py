@@ -20,7 +20,8 @@ from trainer.direction_table import (
     head_arrays,
 )
 from trainer.normal_clip import NormalClip
-from trainer.preset import Preset, StreamPreset
+from trainer.preset import Preset
+from trainer.preset_sections import StreamPreset
 from trainer.progress import SilentTraining, TrainingProgress
 from trainer.stream_parts import HeadParts, Samples, StreamParts
 

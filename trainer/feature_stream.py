@@ -25,7 +25,8 @@ from trainer.export import export_network, latents
 from trainer.feature_bank import ClipFeatures, collect_features
 from trainer.normal_clip import NormalClip
 from trainer.patch_store import spread
-from trainer.preset import Preset, StreamPreset
+from trainer.preset import Preset
+from trainer.preset_sections import StreamPreset
 from trainer.progress import TrainingProgress
 from trainer.run_directory import RunDirectory
 from trainer.spherical_mixture import (

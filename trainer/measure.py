@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from trainer.collect import measure_scale
 from trainer.normal_clip import NormalClip
-from trainer.preset import Preset, StreamPreset
+from trainer.preset import Preset
+from trainer.preset_sections import StreamPreset
 from trainer.progress import TrainingProgress
 from trainer.window_size import measure_window_size
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.models.gmfc_vae import GmfcVae, squared_error
-from trainer.preset import TrainingPreset
+from trainer.preset_sections import TrainingPreset
 
 
 class PretrainObjective(nn.Module):

@@ -6,236 +6,28 @@ command line pass through the same model: a misspelt key is an error, never a si
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from engines.errors import ConfigError
 from engines.manifest import explain
-from engines.model_spec import FrameSpec, FusionSpec, GateSpec, InputSpec, Option, Positive, Strict
+from engines.model_spec import FrameSpec, FusionSpec, GateSpec, Strict
+from trainer.preset_sections import (
+    CalibrationPreset,
+    EmPreset,
+    FeaturePreset,
+    NetPreset,
+    StreamPreset,
+    StudentPreset,
+    TrainingPreset,
+    TrustPreset,
+)
 
 PRESETS = Path(__file__).parent / "presets"
-
-MEASURED = {"motion": frozenset({"scale"}), "window": frozenset({"top", "bottom"})}
-"""Options by input kind that are measured on normal footage where a preset leaves them out."""
-
-Rate = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-NotNegative = Annotated[float, Field(ge=0)]
-
-
-class StreamPreset(Strict):
-    """One stream: kind of input, geometry in pixels of the working frame, and fusion weight.
-
-    Attributes:
-        kind: Input kind of `edge.inputs`.
-        patch: Side of what the network sees.
-        train_stride: Grid of the training patches (encoder gmfc_vae).
-        test_stride: Grid of the runtime.
-        options: Of the input kind. What is left out and depends on the scene is measured on normal
-            footage: `scale` of kind motion (99.9 % quantile of the magnitude over moving cells),
-            `top` and `bottom` of kind window (size of what moves).
-        encoder: "gmfc_vae" trains one with its mixture (Fan et al.); "backbone" takes pretrained
-            features and "student" a small network that imitates them, both with a mixture of many
-            spherical components; "place" learns a table of which directions are common where
-            (kind direction); "none": the input itself is the energy.
-        statistics: Centre and spread of the energy of each cell, of each neighbourhood, or one for
-            the whole picture.
-        blur_cells: Sigma of a Gaussian over its surprise, in grid cells; 0: none.
-        carry_s: Time constant of the motion-compensated mean of its surprise, seconds; 0: none.
-        weight: Share in the fusion, unless trust in the streams is learned.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-    kind: str
-    patch: Annotated[int, Field(ge=8, le=256)] = 28
-    train_stride: Positive = 7
-    test_stride: Positive = 28
-    options: dict[str, Option] = Field(default_factory=dict)
-    encoder: Literal["gmfc_vae", "backbone", "student", "place", "none"] = "gmfc_vae"
-    statistics: Literal["cell", "neighbourhood", "picture"] = "cell"
-    blur_cells: NotNegative = 0.0
-    carry_s: NotNegative = 0.0
-    weight: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-    @property
-    def unmeasured(self) -> frozenset[str]:
-        """Options of the input that have to be measured before it can be opened."""
-        return MEASURED.get(self.kind, frozenset()) - set(self.options)
-
-    def train_input(self, measured: Mapping[str, float] | None = None) -> InputSpec:
-        """The input with the training stride; `measured` gives the options that are left out."""
-        return self._input(self.train_stride, measured)
-
-    def test_input(self, measured: Mapping[str, float] | None = None) -> InputSpec:
-        """The input with the runtime's stride; `measured` gives the options that are left out."""
-        return self._input(self.test_stride, measured)
-
-    def _input(self, stride: int, measured: Mapping[str, float] | None) -> InputSpec:
-        options = {**(measured or {}), **self.options}
-        return InputSpec(kind=self.kind, patch=self.patch, stride=stride, options=options)
-
-
-class NetPreset(Strict):
-    """The network of every stream (Fan et al., Table I; readings A1, A5, A6 of the paper note).
-
-    Attributes:
-        filters: Output channels of C1, C2, C3 and C4. Table I: 64, 128, 256, 64; its text version:
-            32, 64, 128, 256.
-        latent: Dimensions J of the latent vector.
-        components: Components K of the mixture prior.
-        sigma_x2: Variance of a pixel given z: "residual" = held-out mean squared error of the
-            pre-training, or a number; 0.5 gives Eq. (14) as printed.
-        output: Last activation of the decoder.
-    """
-
-    filters: tuple[Positive, Positive, Positive, Positive] = (64, 128, 256, 64)
-    latent: Positive = 64
-    components: Positive = 20
-    sigma_x2: Literal["residual"] | Rate = "residual"
-    output: Literal["sigmoid", "linear"] = "sigmoid"
-
-
-class StagePreset(Strict):
-    """At most `epochs`; ends early when held-out loss has not fallen `patience` times."""
-
-    epochs: Annotated[int, Field(ge=0)]
-    patience: Positive = 2
-
-
-class TrainingPreset(Strict):
-    """How the network of one stream is trained.
-
-    Attributes:
-        patches: Training patches a stream, sampled evenly over the clips.
-        held_out_patches: Patches from held-out clips, for early stopping and the diagnostics.
-        batch: Patches a step, over all processes together.
-        learning_rate: Of Adam, both stages.
-        weight_decay: Coupled L2 on convolution weights only.
-        gradient_clip: Largest norm of the gradient of one step; 0 switches it off.
-        pretrain: The auto-encoder stage.
-        joint: The stage that minimises Eq. (14).
-        kl_warm_up: Share of the joint steps over which the weight of the KL part rises from 0 to 1.
-        prune: A component whose mean responsibility is below 1 / (prune K) is dropped; 0 keeps all.
-        precision: "auto": mixed precision on a GPU, float32 on a CPU.
-    """
-
-    patches: Positive = 100_000
-    held_out_patches: Positive = 5_000
-    batch: Positive = 100
-    learning_rate: Rate = 1e-4
-    weight_decay: NotNegative = 5e-4
-    gradient_clip: NotNegative = 5.0
-    pretrain: StagePreset = StagePreset(epochs=2)
-    joint: StagePreset = StagePreset(epochs=4)
-    kl_warm_up: Annotated[float, Field(ge=0, le=1)] = 0.05
-    prune: NotNegative = 20.0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-
-
-class EmPreset(Strict):
-    """The mixture that the joint stage starts from.
-
-    Attributes:
-        restarts: Starts from k-means++; the one with the best held-out likelihood is taken.
-        iterations: Most EM steps of one start.
-        tolerance: A start ends when the mean log-likelihood rises by less than this, in nats.
-        patches: Latent vectors used at most (a random part of the training patches).
-        variance_floor: Smallest variance, as a part of the pooled variance of the dimension.
-    """
-
-    restarts: Positive = 5
-    iterations: Positive = 100
-    tolerance: Rate = 1e-3
-    patches: Positive = 40_000
-    variance_floor: Rate = 1e-3
-
-
-class FeaturePreset(Strict):
-    """Streams whose features are not trained on the scene: what is looked at, and the mixture.
-
-    Attributes:
-        layers: Blocks of the backbone whose maps are averaged over the window, side by side.
-        frames: Frames of normal footage whose windows are looked at, at most, evenly spread.
-        components: Most components of the mixture; fewer if held-out likelihood says so.
-        samples: Windows that one mixture is fitted on, at most.
-        folds: Groups of clips for energies out of sample.
-    """
-
-    layers: Annotated[tuple[Annotated[int, Field(ge=0, le=15)], ...], Field(min_length=1)] = (15,)
-    frames: Positive = 6000
-    components: Positive = 1000
-    samples: Positive = 40_000
-    folds: Annotated[int, Field(ge=2)] = 4
-
-
-class StudentPreset(Strict):
-    """The network that imitates the backbone on this scene's windows and on strange things in it.
-
-    Attributes:
-        side: Side of the teacher's window in pixels; the student's is the stream's `patch`.
-        filters: Output channels of its convolutions, each of stride 2.
-        hidden: Width of the dense layer between them and the answer.
-        frames: Frames of normal footage whose windows are taught, at most, evenly spread.
-        variations: Strange windows made from them, see `trainer.variations`.
-        epochs: Passes over all windows.
-        batch: Windows a step.
-        learning_rate: Peak of the one-cycle schedule of Adam.
-    """
-
-    side: Positive = 96
-    filters: Annotated[tuple[Positive, ...], Field(min_length=1)] = (24, 48, 96)
-    hidden: Positive = 128
-    frames: Positive = 800
-    variations: Annotated[int, Field(ge=0)] = 50_000
-    epochs: Positive = 10
-    batch: Positive = 128
-    learning_rate: Rate = 2e-3
-
-
-class TrustPreset(Strict):
-    """Learn the streams' weights from synthetic anomalies in held-out normal footage.
-
-    Attributes:
-        per_kind: Synthetic clips of each kind.
-        seconds: Length of each.
-        step: Weights are tried in steps of this size.
-    """
-
-    per_kind: Positive = 2
-    seconds: Rate = 6.0
-    step: Annotated[float, Field(gt=0, le=0.5)] = 0.05
-
-
-class CalibrationPreset(Strict):
-    """What part of the normal footage calibrates, and the alarm rule of the first threshold.
-
-    Attributes:
-        held_out: Share of the clips for sigma_x^2, EM selection, early stop and cell statistics.
-        threshold: Share of the clips that only the threshold sees.
-        budget_per_hour: False alarms per hour of normal video that the first threshold aims at.
-        confidence: Confidence level of the proven rate.
-        open_frames: Consecutive frames above the threshold that open an event.
-        close_s: Seconds below it that close the event.
-        merge_s: Seconds within which a new opening continues the same event.
-    """
-
-    held_out: Share = 0.15
-    threshold: Share = 0.2
-    budget_per_hour: Rate = 1.0
-    confidence: Share = 0.95
-    open_frames: Positive = 3
-    close_s: NotNegative = 1.0
-    merge_s: NotNegative = 1.0
-
-    @model_validator(mode="after")
-    def _something_is_left(self) -> CalibrationPreset:
-        if self.held_out + self.threshold >= 0.9:
-            raise ValueError("held_out + threshold must leave at least a tenth for the training")
-        return self
 
 
 class Preset(Strict):

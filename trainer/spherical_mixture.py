@@ -12,7 +12,7 @@ the arrays that a bundle stores: what is judged is what is flashed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edge.scoring.energy import MixtureEnergy
 from engines.errors import DataError
+from trainer.lloyd import assign, chunks, move, start
 
 Points = NDArray[np.float32]
 Vectors = NDArray[np.float64]
@@ -32,12 +33,9 @@ TIE_NATS = 0.01
 SINGLE_FOLD_BLOCKS = 4
 # Smallest variance as a part of the pooled one: points that coincide with centres have none.
 _VARIANCE_FLOOR = 1e-6
-# Rounding makes distances of equal float32 points this part of their squared length at most.
-_SAME_POINT = 1e-6
 # float16 means are stored if their rounding, mean square, is below this part of the variance.
 _HALF_ROUNDING = 1e-4
 _CHUNK = 2048
-_SUM_CHUNK = 8192
 
 
 @dataclass(frozen=True)
@@ -112,18 +110,18 @@ def fit_spherical(
     middle = points.mean(0, dtype=np.float64)
     points = (points - middle).astype(np.float32)
     squares: Points = np.einsum("nj,nj->n", points, points)
-    means = _start(points, squares, components, np.random.default_rng(seed))
-    labels, distances = _assign(points, squares, means)
+    means = start(points, squares, components, np.random.default_rng(seed))
+    labels, distances = assign(points, squares, means)
     for _ in range(iterations):
-        means = _move(points, labels, distances, means)
+        means = move(points, labels, distances, means)
         previous = labels
-        labels, distances = _assign(points, squares, means)
+        labels, distances = assign(points, squares, means)
         if np.array_equal(labels, previous):
             break
     counts = np.bincount(labels, minlength=len(means))
     residual = sum(
         float(np.square(points[at] - means[labels[at]], dtype=np.float64).sum())
-        for at in _chunks(len(points), _CHUNK)
+        for at in chunks(len(points), _CHUNK)
     )
     pooled = float(squares.mean(dtype=np.float64)) / points.shape[1]
     variance = max(residual / points.size, _VARIANCE_FLOOR * pooled, 1e-12)
@@ -282,72 +280,3 @@ def _deal(groups: Sequence[Points], folds: int) -> list[NDArray[np.intp]]:
         for turn, index in enumerate(filled):
             dealt[index] += turn % folds
     return dealt
-
-
-def _chunks(size: int, step: int) -> Iterator[slice]:
-    return (slice(begin, begin + step) for begin in range(0, size, step))
-
-
-def _start(points: Points, squares: Points, components: int, rng: np.random.Generator) -> Points:
-    """Greedy k-means++: of some draws by squared distance, the one that lowers the sum most.
-
-    On a random subset, four points a component and more: on all it would cost more than the rest.
-    """
-    size = min(len(points), max(2000, 4 * components))
-    pick = rng.choice(len(points), size, replace=False)
-    points, squares = points[pick], squares[pick]
-    same = _SAME_POINT * float(squares.max())
-
-    def distances(to: NDArray[np.intp]) -> Points:
-        result: Points = squares - 2.0 * (points[to] @ points.T) + squares[to][:, None]
-        result[result <= same] = 0.0
-        return result
-
-    draws = 2 + int(np.log(components))
-    chosen = [int(rng.integers(size))]
-    nearest = distances(np.array(chosen))[0]
-    while len(chosen) < components:
-        cumulative = np.cumsum(nearest, dtype=np.float64)
-        if cumulative[-1] <= 0.0:  # fewer distinct points than components
-            break
-        drawn = np.searchsorted(cumulative, rng.random(draws) * cumulative[-1], side="right")
-        drawn = np.minimum(drawn, size - 1)
-        trials = np.minimum(nearest, distances(drawn))
-        best = int(trials.sum(1).argmin())
-        chosen.append(int(drawn[best]))
-        nearest = trials[best]
-    means: Points = points[chosen]
-    return means
-
-
-def _assign(
-    points: Points, squares: Points, means: Points
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """The nearest centre of every point, (n,), and the squared distance to it, (n,)."""
-    half = 0.5 * np.einsum("kj,kj->k", means, means)
-    labels = np.empty(len(points), np.intp)
-    distances = np.empty(len(points), np.float32)
-    for at in _chunks(len(points), _CHUNK):
-        closeness = points[at] @ means.T
-        closeness -= half
-        labels[at] = closeness.argmax(1)
-        distances[at] = squares[at] - 2.0 * closeness.max(1)
-    return labels, distances
-
-
-def _move(
-    points: Points, labels: NDArray[np.intp], distances: NDArray[np.float32], means: Points
-) -> Points:
-    """The mean of every centre's points; a centre without points goes to a farthest point."""
-    sums = np.zeros(means.shape)
-    for at in _chunks(len(points), _SUM_CHUNK):
-        # Sorted by centre, sums of runs: a product with a 0/1 matrix takes five times as long.
-        order = np.argsort(labels[at], kind="stable")
-        present, begins = np.unique(labels[at][order], return_index=True)
-        sums[present] += np.add.reduceat(points[at][order], begins, axis=0)
-    counts = np.bincount(labels, minlength=len(means))
-    moved: Points = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
-    empty = np.flatnonzero(counts == 0)
-    if len(empty):
-        moved[empty] = points[np.argsort(-distances, kind="stable")[: len(empty)]]
-    return moved

@@ -28,7 +28,8 @@ from trainer.export import deployed_parameters, export_encoder, latents
 from trainer.models.gmfc_vae import GmfcVae
 from trainer.models.mixture_prior import MixturePrior
 from trainer.patch_store import PatchStore, decode_patches, spread
-from trainer.preset import Preset, StreamPreset
+from trainer.preset import Preset
+from trainer.preset_sections import StreamPreset
 from trainer.progress import SilentTraining, TrainingProgress
 from trainer.stream_parts import LearnedParts, StreamParts
 from trainer.training_loop import CHECKPOINT_NAME, StreamTask, run_stage, save

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from engines.atomic import replacing
 from trainer.models.student import Student
-from trainer.preset import StudentPreset
+from trainer.preset_sections import StudentPreset
 from trainer.progress import TrainingProgress
 from trainer.teaching import Lessons
 

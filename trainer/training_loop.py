@@ -28,7 +28,7 @@ from trainer.distributed import Ranks
 from trainer.models.gmfc_vae import GmfcVae
 from trainer.objectives import JointObjective, PretrainObjective, adam, choose_precision
 from trainer.patch_store import PatchStore
-from trainer.preset import StagePreset, TrainingPreset
+from trainer.preset_sections import StagePreset, TrainingPreset
 from trainer.progress import TrainingProgress
 
 CHECKPOINT_NAME = "checkpoint.pt"

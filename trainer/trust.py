@@ -27,7 +27,8 @@ from edge.pipeline import StreamPipeline, StreamRunner
 from edge.scoring.fusion import stream_value
 from engines.model_spec import TrustRecord
 from trainer.normal_clip import NormalClip
-from trainer.preset import Preset, TrustPreset
+from trainer.preset import Preset
+from trainer.preset_sections import TrustPreset
 from trainer.synthetic import make_synthetic_clips
 
 # Mean AUCs this close are as good: a few dozen planted clips tell no more.

@@ -12,9 +12,9 @@ from sklearn.cluster import KMeans
 
 from edge.scoring.energy import MixtureEnergy
 from engines.errors import DataError
+from trainer.lloyd import move
 from trainer.spherical_mixture import (
     SphericalMixture,
-    _move,
     choose_components,
     cross_energies,
     fit_spherical,
@@ -117,7 +117,7 @@ def test_an_empty_component_starts_again_at_the_farthest_point() -> None:
     z = np.array([[0.0, 0.0], [2.0, 0.0], [9.0, 0.0]], np.float32)
     means = np.array([[1.0, 0.0], [50.0, 0.0]], np.float32)
     distances = np.array([1.0, 1.0, 64.0], np.float32)
-    moved = _move(z, np.zeros(3, np.intp), distances, means)
+    moved = move(z, np.zeros(3, np.intp), distances, means)
     np.testing.assert_allclose(moved, [[11 / 3, 0.0], [9.0, 0.0]], rtol=1e-6)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from trainer.export import export_network
 from trainer.models.student import Student
-from trainer.preset import StudentPreset
+from trainer.preset_sections import StudentPreset
 from trainer.progress import SilentTraining
 from trainer.teaching import Lessons, Teacher
 from trainer.train_student import CHECKPOINT, train_student

@@ -18,7 +18,8 @@ from engines.errors import VigilError
 from engines.manifest import explain
 from engines.model_spec import MapSpec, ModelSpec, TrainingRecord
 from trainer.ablation.plan import PlanFile, Row, plan_error
-from trainer.preset import Preset, StreamPreset, load_preset
+from trainer.preset import Preset, load_preset
+from trainer.preset_sections import StreamPreset
 from trainer.stream_parts import StreamParts, stream_spec
 
 # Stands for an option that is measured on the footage: any number that every kind takes.

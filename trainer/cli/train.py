@@ -17,6 +17,8 @@ from trainer.preset import load_preset, preset_names
 from trainer.progress import ConsoleTraining, SilentTraining
 from trainer.run_training import TrainingRequest, run_training
 
+WITH_A_GPU, WITHOUT = "accurate", "fast"
+
 
 @click.command(
     short_help="Learn what is normal from footage and write a bundle.",
@@ -36,9 +38,8 @@ from trainer.run_training import TrainingRequest, run_training
 @click.option(
     "--preset",
     "name",
-    default="fast",
-    show_default=True,
-    help=f"Recipe: {', '.join(preset_names())}, or the path of a .yaml file.",
+    help=f"Recipe: {', '.join(preset_names())}, or the path of a .yaml file. "
+    "Default: accurate where there is a GPU to train on, else fast.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: the preset's.")
 @click.option(
@@ -75,7 +76,7 @@ from trainer.run_training import TrainingRequest, run_training
 def train(
     root: Path,
     out: Path,
-    name: str,
+    name: str | None,
     seed: int | None,
     settings: tuple[str, ...],
     resume: bool,
@@ -97,9 +98,10 @@ def train(
     """
     if seed is not None:
         settings = (*settings, f"seed={seed}")
-    preset = load_preset(name, settings)
     cv2.setNumThreads(threads)
     with open_ranks(threads=threads, device=device) as ranks:
+        name = name or (WITH_A_GPU if ranks.device.type == "cuda" else WITHOUT)
+        preset = load_preset(name, settings)
         request = TrainingRequest(
             dataset=open_dataset(root, layout=layout, fps=fps),
             preset=preset,
