@@ -31,12 +31,14 @@ from trainer.preset import Preset
 from trainer.preset_sections import TrustPreset
 from trainer.synthetic import make_synthetic_clips
 
-# Mean AUCs this close are as good: a few dozen planted clips tell no more.
-TIE = 0.005
+# A few dozen planted clips tell mean AUCs apart no better than this.
+TIE = 0.015
 CHANCE = 0.5
 # A cell belongs to the planted thing if this part of it is covered.
 _COVERED = 0.2
 _WARM_UP_S = 1.0
+# A frame counts as planted if the thing shows at least this part of its largest area in the clip.
+_SHOWN = 0.5
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 Maps = NDArray[np.float32]
@@ -56,6 +58,7 @@ class SeenClip:
 
     Attributes:
         kind: Kind of its anomaly; "" for footage as it is.
+        planted: bool, T: the planted thing is well in the picture.
         values: float32, S x T x rows x columns: value of each stream.
         has: bool, same shape: where a stream has a value.
         on: bool, T x rows x columns: cells on or beside the planted thing.
@@ -65,6 +68,7 @@ class SeenClip:
     values: Maps
     has: NDArray[np.bool_]
     on: NDArray[np.bool_]
+    planted: NDArray[np.bool_]
 
 
 def learn_trust(
@@ -134,7 +138,7 @@ def choose_weights(
     """The weights with the best mean AUC over the kinds, and every candidate's AUC by kind.
 
     A kind that no stream alone ranks better than chance says nothing and is left out of the mean.
-    Among weights that are as good, those win that lean on the streams which tell more on their own.
+    Among weights that are as good the nearest to the preset's win: they move only for a clear gain.
     Without clips, or where no frame is without an anomaly, or where all kinds are of that sort,
     nothing can be learned and the prior stays.
 
@@ -152,14 +156,13 @@ def choose_weights(
     if not telling:
         return prior, tried
 
-    def mean(by_kind: Mapping[str, float]) -> float:
-        return float(np.mean([by_kind[kind] for kind in telling]))
-
-    means = {weights: mean(by_kind) for weights, by_kind in tried.items()}
-    best = max(means.values())
-    good = [weights for weights, value in means.items() if value >= best - TIE]
-    own = [mean(by_kind) for by_kind in alone]
-    chosen = max(good, key=lambda weights: (float(np.dot(weights, own)), weights))
+    mean = {
+        weights: float(np.mean([by_kind[kind] for kind in telling]))
+        for weights, by_kind in tried.items()
+    }
+    best = max(mean.values())
+    good = [weights for weights, value in mean.items() if value >= best - TIE]
+    chosen = min(good, key=lambda w: (float(np.square(np.subtract(w, prior)).sum()), w))
     return chosen, tried
 
 
@@ -175,11 +178,11 @@ def auc_by_kind(clips: Sequence[SeenClip], weights: tuple[float, ...]) -> dict[s
         weight = (share * clip.has).sum(0)
         total = (share * clip.has * clip.values).sum(0)
         fused = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0.0)
-        anomalous = clip.on.any(axis=(1, 2))
-        if not clip.on.shape[0]:
+        if not len(clip.planted):
             continue
-        normal.append(fused[~anomalous].max(axis=(1, 2)))
-        on_it = np.where(clip.on, fused, 0.0)[anomalous].max(axis=(1, 2))
+        quiet_frames = ~clip.on.any(axis=(1, 2))
+        normal.append(fused[quiet_frames].max(axis=(1, 2)))
+        on_it = np.where(clip.on, fused, 0.0)[clip.planted].max(axis=(1, 2))
         planted.setdefault(clip.kind, []).append(on_it)
     quiet = np.concatenate(normal)
     return {
@@ -213,7 +216,7 @@ def _watch(
 ) -> SeenClip:
     view = pipeline.new_view()
     shape = view.map_shape
-    values, has, on = [], [], []
+    values, has, on, area = [], [], [], []
     for frame, mask in pairs:
         scores = pipeline.stream_scores([(view, frame)])[0]
         if frame.time_s < _WARM_UP_S:
@@ -231,12 +234,15 @@ def _watch(
         values.append([value for value, _ in both])
         has.append([known for _, known in both])
         on.append(_cells(mask, shape))
+        area.append(0 if mask is None else int(mask.sum()))
+    largest = max(area, default=0)
     full = (-1, len(pipeline.specs), *shape)
     return SeenClip(
         kind=kind,
         values=np.moveaxis(np.array(values, np.float32).reshape(full), 1, 0),
         has=np.moveaxis(np.array(has, np.bool_).reshape(full), 1, 0),
         on=np.array(on, np.bool_).reshape(-1, *shape),
+        planted=np.array([0 < now >= _SHOWN * largest for now in area], np.bool_),
     )
 
 

@@ -63,8 +63,7 @@ def test_a_line_for_people() -> None:
     start, end = (report.event.payload() for report in reports)
     assert describe(start) == (
         "2026-07-01T21:14:00.200Z  gate-01/yard  START   peak 4.50 (threshold 3.00)  at 0.00 s  "
-        "motion: beyond anything seen here (rarer than 1 in 1,000,000 cells); "
-        "appearance: rarer than 1 in 1,000 cells seen here"
+        "centre: moves unlike anything seen here; looks unlike 99.9 % of what was seen here"
     )
     assert "END     peak 4.50 (threshold 3.00)  after 1.80 s, normal" in describe(end)
 

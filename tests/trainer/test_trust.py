@@ -19,7 +19,7 @@ def clip(
         on[frames // 2 :, 2, 3] = True
         for stream, height in enumerate(heights):
             values[stream, frames // 2 :, 2, 3] += height
-    return SeenClip(kind, values, np.ones(values.shape, np.bool_), on)
+    return SeenClip(kind, values, np.ones(values.shape, np.bool_), on, on.any((1, 2)))
 
 
 def clips(first: float, second: float) -> list[SeenClip]:
@@ -53,8 +53,8 @@ def test_a_useless_stream_gets_nothing_and_the_fusion_keeps_up_with_the_better()
         chosen, tried = choose_weights(clips(*heights), (0.5, 0.5), 0.05)
         assert chosen[better] >= 0.7
         alone = tuple(float(i == better) for i in range(2))
-        for kind, auc in tried[chosen].items():
-            assert auc >= tried[alone][kind] - 0.02
+        fused, single = (np.mean(list(tried[w].values())) for w in (chosen, alone))
+        assert fused >= single - 0.02
 
 
 def test_streams_that_see_different_things_both_count() -> None:
@@ -66,12 +66,9 @@ def test_streams_that_see_different_things_both_count() -> None:
     assert mean[chosen] > max(mean[1.0, 0.0], mean[0.0, 1.0])
 
 
-def test_equally_good_weights_lean_on_the_stream_that_tells_more() -> None:
-    rng = np.random.default_rng(3)
-    seen = [clip(rng, "object", (30.0, 0.5)), clip(rng, "", (0, 0))]
-    chosen, tried = choose_weights(seen, (0.5, 0.5), 0.1)
-    assert tried[0.5, 0.5]["object"] == tried[1.0, 0.0]["object"] == 1.0
-    assert chosen == (1.0, 0.0)
+def test_equally_good_weights_fall_to_the_preset() -> None:
+    seen = clips(50.0, 50.0)  # everything finds it
+    assert choose_weights(seen, (0.3, 0.7), 0.1)[0] == pytest.approx((0.3, 0.7))
 
 
 def test_where_nothing_can_be_learned_the_preset_stays() -> None:

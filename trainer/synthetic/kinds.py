@@ -184,7 +184,7 @@ def _walker(
 def _object(stage: Stage, rng: np.random.Generator, pace: tuple[float, float]) -> Act:
     path = draw_path(stage, rng, pace=pace, half_width=0.6)
     person = path.size.at(path.start[1])
-    size = float(rng.uniform(0.5, 1.6)) * person
+    size = float(rng.uniform(0.8, 2.0)) * person
     if rng.random() < _TEXTURES:
         wide, tall = rng.uniform(0.6, 1.0, 2).tolist()
         sprite = draw_texture(stage, rng, (wide * size, tall * size), person=person)
