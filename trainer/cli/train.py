@@ -123,8 +123,9 @@ def train(
 
 
 def _command_line() -> str:
-    """What was typed, with the program's name instead of its path."""
-    return shlex.join(["vigil", *sys.argv[1:]])
+    """What was typed; of absolute paths only the name, because bundles leave this machine."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["vigil", *words])
 
 
 def _report(bundle: Bundle) -> None:
