@@ -83,7 +83,7 @@ def test_a_file_that_differs_from_torch_is_refused(
     """The file holds other weights than the network it is compared with."""
     torch.manual_seed(0)
     encoder, other = Encoder((4, 4, 4, 4), 3, 8), Encoder((4, 4, 4, 4), 3, 8)
-    wrong = export._onnx_bytes(export.ExportedEncoder(other).eval(), 8)
+    wrong = export._onnx_bytes(export.ExportedEncoder(other).eval(), (3, 8, 8))
     monkeypatch.setattr(export, "_onnx_bytes", lambda *_: wrong)
     with pytest.raises(InternalError, match="differ by"):
         export_encoder(encoder, tmp_path / "encoder.onnx", patch=8)

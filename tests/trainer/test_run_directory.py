@@ -43,7 +43,7 @@ def test_resume_of_another_recipe_names_what_differs(tmp_path: Path) -> None:
     start(tmp_path)
     with pytest.raises(UsageError) as caught:
         start(tmp_path, resume=True, seed=1, patches=5)
-    assert "preset.training.patches: 8000, now 5" in caught.value.what
+    assert "preset.training.patches: 100000, now 5" in caught.value.what
     assert "seed: 0, now 1" in caught.value.what
     assert "batch" not in caught.value.what
 

@@ -116,7 +116,7 @@ def test_the_run_directory_holds_what_made_it(finished: tuple[Path, Result]) -> 
 
 def test_progress_goes_to_standard_error(finished: tuple[Path, Result]) -> None:
     _, result = finished
-    for words in ("3 clips train", "input scale", "motion joint 2/2", "effective components"):
+    for words in ("3 clips train", "measured scale", "motion joint 2/2", "effective components"):
         assert words in result.stderr
     assert "Traceback" not in result.stderr
 
