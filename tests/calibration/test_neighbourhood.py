@@ -49,10 +49,14 @@ def test_places_that_differ_are_told_apart_where_there_is_footage_for_it() -> No
     assert narrowness(*checkerboard(each=400)) == SIGMAS_CELLS[0]
 
 
-def test_little_footage_of_equal_places_is_pooled_widely() -> None:
-    rng = np.random.default_rng(2)
-    rows, columns = (np.tile(axis.ravel(), 8) for axis in np.indices((20, 20)))
-    assert narrowness(rng.normal(10.0, 1.0, len(rows)), rows, columns) >= 6.0
+def test_little_footage_of_a_slow_change_is_pooled_more_widely_than_much_of_it() -> None:
+    def chosen(each: int) -> float:
+        rng = np.random.default_rng(5)
+        rows, columns = (np.tile(axis.ravel(), each) for axis in np.indices((20, 20)))
+        return narrowness(rng.normal(10.0 + 0.5 * columns, 1.0), rows, columns)
+
+    assert chosen(each=1) >= 2.0
+    assert chosen(each=1) > chosen(each=1000) == SIGMAS_CELLS[0]
 
 
 def test_where_nothing_moved_the_whole_picture_speaks() -> None:

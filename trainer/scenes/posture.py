@@ -59,7 +59,7 @@ def blend(one: Pose, other: Pose, share: float) -> Pose:
 
     names = (field.name for field in fields(Pose))
     mixed = {name: mix(getattr(one, name), getattr(other, name)) for name in names}
-    return Pose(**mixed)  # type: ignore[arg-type]
+    return Pose(**mixed)  # type: ignore[arg-type]  # every field is a number or a pair of them
 
 
 def draw_posed(brush: Brush, looks: Looks, pose: Pose, place: Place) -> None:
