@@ -26,6 +26,7 @@ from trainer.preset_sections import (
     TrainingPreset,
     TrustPreset,
 )
+from trainer.shipped import find_recipe, shipped_names
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -91,7 +92,7 @@ class Preset(Strict):
 
 def preset_names() -> list[str]:
     """Names of the presets that come with the program."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    return shipped_names(PRESETS)
 
 
 def load_preset(name: str, settings: Sequence[str] = ()) -> Preset:
@@ -102,14 +103,7 @@ def load_preset(name: str, settings: Sequence[str] = ()) -> Preset:
     Raises:
         ConfigError: No such preset, not YAML, or a key or value that the model refuses; lists all.
     """
-    path = (
-        PRESETS / f"{name}.yaml" if "/" not in name and not name.endswith(".yaml") else Path(name)
-    )
-    if not path.is_file():
-        known = ", ".join(preset_names())
-        raise ConfigError(
-            f"there is no preset {name!r}", where=str(path), mend=f"choose one of: {known}"
-        )
+    path = find_recipe(name, PRESETS, what="preset")
     raw = _parse(path.read_text(encoding="utf-8"), where=str(path))
     if not isinstance(raw, dict):
         raise ConfigError("a preset is a mapping of keys", where=str(path))

@@ -30,6 +30,7 @@ from pydantic_core import ErrorDetails
 from edge.yaml_positions import Document, Problem, parse
 from engines.errors import ConfigError, UsageError
 from engines.model_spec import Strict
+from trainer.shipped import find_recipe, shipped_names
 
 PLANS = Path(__file__).parents[1] / "ablations"
 
@@ -158,7 +159,7 @@ class PlanFile:
 
 def plan_names() -> list[str]:
     """Names of the plans that come with the program."""
-    return sorted(path.stem for path in PLANS.glob("*.yaml"))
+    return shipped_names(PLANS)
 
 
 def load_plan(name: str) -> PlanFile:
@@ -167,15 +168,7 @@ def load_plan(name: str) -> PlanFile:
     Raises:
         ConfigError: No such plan, not YAML, or keys and values that the model refuses; lists all.
     """
-    shipped = "/" not in name and not name.endswith((".yaml", ".yml"))
-    path = PLANS / f"{name}.yaml" if shipped else Path(name)
-    if not path.is_file():
-        known = ", ".join(plan_names())
-        raise ConfigError(
-            f"there is no ablation plan {name!r}",
-            where=str(path),
-            mend=f"choose one of: {known}, or give the path of a .yaml file",
-        )
+    path = find_recipe(name, PLANS, what="ablation plan")
     try:
         document = parse(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:

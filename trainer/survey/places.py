@@ -14,6 +14,7 @@ from engines.errors import ConfigError
 from engines.manifest import explain
 from engines.model_spec import Strict
 from trainer.scenes import CONDITIONS, KINDS, SceneSettings
+from trainer.shipped import find_recipe, shipped_names
 
 SURVEYS = Path(__file__).parent.parent / "surveys"
 
@@ -111,7 +112,7 @@ class PlaceList(Strict):
 
 def place_list_names() -> list[str]:
     """Names of the lists that come with the program."""
-    return sorted(path.stem for path in SURVEYS.glob("*.yaml"))
+    return shipped_names(SURVEYS)
 
 
 def load_places(
@@ -127,15 +128,7 @@ def load_places(
     Raises:
         ConfigError: No such list, not YAML, a value that cannot be, or a place that stands twice.
     """
-    built_in = "/" not in name and not name.endswith((".yaml", ".yml"))
-    path = SURVEYS / f"{name}.yaml" if built_in else Path(name)
-    if not path.is_file():
-        known = ", ".join(place_list_names())
-        raise ConfigError(
-            f"there is no list of places {name!r}",
-            where=str(path),
-            mend=f"choose one of: {known}; or name a .yaml file",
-        )
+    path = find_recipe(name, SURVEYS, what="list of places")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
