@@ -16,15 +16,23 @@ import numpy as np
 
 from calibration.alarm_rule import AlarmRule
 from calibration.stream_statistics import Pooling, StreamStatistics
-from edge.pipeline import Pipeline, StreamPipeline
+from edge.pipeline import Pipeline, StreamPipeline, StreamRunner
 from engines.bundle import Bundle, replace_alarm, write_bundle
 from engines.errors import DataError
 from engines.model_spec import MapSpec, ModelSpec, TrainingRecord
 from trainer.normal_clip import NormalClip
 from trainer.preset import Preset
 from trainer.recalibrate import HOURS_PER_DAY, recalibrate
-from trainer.stream_parts import Samples, StreamParts, open_runner, stream_files, stream_spec
-from trainer.trust import learn_trust
+from trainer.stream_parts import (
+    Arrays,
+    Samples,
+    StreamParts,
+    open_runner,
+    stream_files,
+    stream_spec,
+    unseen_head,
+)
+from trainer.trust import UnseenPart, learn_trust
 
 RECORDED_PACKAGES = ("vigil", "numpy", "onnxruntime", "opencv-python-headless", "torch")
 
@@ -75,14 +83,12 @@ def assemble_bundle(
     specs = [stream_spec(stream) for stream in streams]
     trust = None
     if preset.trust is not None:
-        progress("trust: synthetic anomalies in held-out footage")
+        progress("trust: synthetic anomalies in footage that the heads have not learned from")
         trust = learn_trust(
-            [open_runner(part, threads=threads, unseen=True) for part in streams],
+            _unseen_parts(streams, fit, held_out, threads),
             statistics,
             preset=preset,
             settings=preset.trust,
-            base=held_out,
-            movers=fit,
             seed=record.seed,
             progress=progress,
         )
@@ -112,6 +118,29 @@ def assemble_bundle(
             seed=record.seed,
         )
     return replace_alarm(bundle, alarm)
+
+
+def _unseen_parts(
+    streams: Sequence[StreamParts],
+    fit: Sequence[NormalClip],
+    held_out: Sequence[NormalClip],
+    threads: int,
+) -> list[UnseenPart]:
+    """Clips that some heads know nothing of, those with the same heads together."""
+    groups: dict[tuple[int, ...], tuple[list[Arrays], list[NormalClip]]] = {}
+    for number, clip in enumerate((*held_out, *fit)):
+        found = [unseen_head(part, clip.name, held_out=number < len(held_out)) for part in streams]
+        heads = [head for head in found if head is not None]
+        if len(heads) == len(streams):
+            groups.setdefault(tuple(map(id, heads)), (heads, []))[1].append(clip)
+
+    def opener(heads: Sequence[Arrays]) -> Callable[[], list[StreamRunner]]:
+        return lambda: [
+            open_runner(part, threads=threads, head=head)
+            for part, head in zip(streams, heads, strict=True)
+        ]
+
+    return [UnseenPart(clips, opener(heads)) for heads, clips in groups.values()]
 
 
 def _statistics(

@@ -4,8 +4,9 @@ Rules:
 - weights see `fit` only; sigma_x^2, the choice of the mixture, early stopping and the statistics
   of the cells see `held_out`; the threshold sees `threshold`, and nothing else does;
 - four clips or more: clips are whole, drawn at random by the seed;
-- fewer: every clip is cut into three runs of frames, in that order of time. Neighbouring runs
-  share a scene and a moment, so they prove less; `ClipSplit.kind` says which rule was used.
+- fewer: every clip is cut into three runs of frames, in that order of time, and the first of them
+  into three sections, so that each can be judged by what was learned from the others. Neighbouring
+  runs share a scene and a moment, so they prove less; `ClipSplit.kind` says which rule was used.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from trainer.normal_clip import NormalClip
 
 FEWEST_WHOLE_CLIPS = 4
 # A run of fewer frames holds no full motion window and no alarm event.
-FEWEST_FRAMES = 30
+FEWEST_FRAMES = 20
+# Of the run that trains.
+MOST_SECTIONS = 3
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,10 @@ def _split_in_time(clips: Sequence[NormalClip], *, held_out: float, threshold: f
         if min(stop - start for start, stop in runs) < FEWEST_FRAMES:
             parts[0].append(clip)
             continue
-        for part, (start, stop) in zip(parts, runs, strict=True):
+        sections = min(MOST_SECTIONS, ends[1] // FEWEST_FRAMES)
+        cuts = [round(ends[1] * n / sections) for n in range(sections + 1)]
+        parts[0] += [ClipSection(clip, start, stop) for start, stop in itertools.pairwise(cuts)]
+        for part, (start, stop) in zip(parts[1:], runs[1:], strict=True):
             part.append(ClipSection(clip, start, stop))
     if not all(parts):
         wanted = round(FEWEST_FRAMES / min(held_out, threshold))

@@ -18,14 +18,13 @@ from trainer.direction_table import (
     add_directions,
     cross_energies,
     head_arrays,
+    heads_without,
 )
 from trainer.normal_clip import NormalClip
 from trainer.preset import Preset
 from trainer.preset_sections import StreamPreset
 from trainer.progress import SilentTraining, TrainingProgress
 from trainer.stream_parts import HeadParts, Samples, StreamParts
-
-_NONE = np.zeros((0, 3), np.float32)
 
 
 def build_direction_stream(
@@ -46,15 +45,15 @@ def build_direction_stream(
         progress: Told about the steps.
 
     Returns:
-        Head: the table of all clips but the threshold's; `unseen`: without the held-out clips;
-        `samples`: energies of every clip under a table without its fold.
+        Head: the table of all clips but the threshold's; `unseen`: tables without the fold of each
+        clip, and `samples`: energies of every clip under them.
 
     Raises:
         DataError: Nothing travels in the footage.
     """
     progress = progress or SilentTraining()
     clips = [*split.fit, *split.held_out]
-    by_clip = collect_directions(
+    stretches = collect_directions(
         clips,
         spec,
         frame=preset.frame,
@@ -63,8 +62,7 @@ def build_direction_stream(
         frames=preset.features.frames,
         progress=progress,
     )
-    stretches = [one for found in by_clip for one in found]
-    known = [one for found in by_clip[: len(split.fit)] for one in found]
+    without = heads_without(stretches)
     progress.say(
         f"{stream.name}: {sum(float(one.counts.sum()) for one in stretches):.0f} cell seconds of "
         f"directions in {len(clips)} clips"
@@ -76,8 +74,10 @@ def build_direction_stream(
         learned=HeadParts(
             kind="place",
             arrays=head_arrays([one.counts for one in stretches]),
-            unseen=head_arrays([one.counts for one in known]),
-            samples=_samples(stretches),
+            unseen={
+                clip.name: without[one.fold] for clip, one in zip(clips, stretches, strict=True)
+            },
+            samples=_samples(stretches, cross_energies(stretches, without)),
         ),
         pooling=stream.statistics,
         blur_cells=stream.blur_cells,
@@ -94,12 +94,8 @@ def collect_directions(
     folds: int,
     frames: int,
     progress: TrainingProgress,
-) -> list[list[Directions]]:
-    """Walk clips and count; the stretches of each clip, in order of time.
-
-    Clips are dealt to folds round robin. Of fewer clips than folds each is cut in as many
-    stretches of equal length, one for each fold: a fold that held nearly all footage would leave
-    next to nothing to judge it by.
+) -> list[Directions]:
+    """Walk clips and count; one stretch a clip, dealt to folds round robin.
 
     Args:
         clips: Normal clips.
@@ -115,15 +111,13 @@ def collect_directions(
     """
     lengths = [count_frames(clip) for clip in clips]
     every = max(1, -(-sum(lengths) // frames))
-    cut = len(clips) < folds
     progress.begin("directions", total=len(clips))
     result = []
-    for number, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
-        own = range(folds) if cut else [number % folds]
-        result.append(_walk(clip, spec, frame, gate, own, -(-length // len(own)), every))
+    for number, clip in enumerate(clips):
+        result.append(_walk(clip, spec, frame, gate, number % folds, every))
         progress.advance()
     progress.end()
-    if not any(one.counts.any() for found in result for one in found):
+    if not any(one.counts.any() for one in result):
         raise DataError(
             f"nothing travels: no cell had a direction in {len(clips)} clip(s)",
             mend="give footage with movement, or lower the input's option floor",
@@ -132,31 +126,19 @@ def collect_directions(
 
 
 def _walk(
-    clip: NormalClip,
-    spec: InputSpec,
-    frame: FrameSpec,
-    gate: GateSpec,
-    folds: Sequence[int],
-    stretch: int,
-    every: int,
-) -> list[Directions]:
-    """The clip cut in stretches of so many frames, one for each of `folds`."""
-    shape = open_input(spec, frame=frame, gate=gate).shape
-    counts = [np.zeros((*shape, BINS)) for _ in folds]
-    kept: list[list[NDArray[np.float32]]] = [[_NONE] for _ in folds]
+    clip: NormalClip, spec: InputSpec, frame: FrameSpec, gate: GateSpec, fold: int, every: int
+) -> Directions:
+    counts = np.zeros((*open_input(spec, frame=frame, gate=gate).shape, BINS))
+    kept = [np.zeros((0, 3), np.float32)]
     for observation, cells, _ in observe_clip(clip, {"": spec}, frame=frame, gate=gate):
-        part = min(observation.index // stretch, len(folds) - 1)
         features = cells[""].gather()
-        add_directions(counts[part], features, observation.dt_s)
+        add_directions(counts, features, observation.dt_s)
         if observation.index % every == 0:
-            kept[part].append(features)
-    return [
-        Directions(fold, count, np.concatenate(features))
-        for fold, count, features in zip(folds, counts, kept, strict=True)
-    ]
+            kept.append(features)
+    return Directions(fold, counts, np.concatenate(kept))
 
 
-def _samples(stretches: Sequence[Directions]) -> Samples:
+def _samples(stretches: Sequence[Directions], energies: Sequence[NDArray[np.float64]]) -> Samples:
     features = np.concatenate([one.features for one in stretches])
     rows, columns = features[:, :2].astype(np.int64).T
-    return np.concatenate(cross_energies(stretches)), rows, columns
+    return np.concatenate(energies), rows, columns

@@ -14,7 +14,7 @@ is ln(1 + n / prior), which grows with the evidence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,11 +113,8 @@ def head_arrays(counts: Sequence[Counts]) -> dict[str, NDArray[np.generic]]:
     return {"log_density": table.astype(np.float16)}
 
 
-def cross_energies(stretches: Sequence[Directions]) -> list[NDArray[np.float64]]:
-    """Energies of every stretch's features under a table fitted without its fold.
-
-    Returns:
-        One float64 (N,) a stretch, in nats.
+def heads_without(stretches: Sequence[Directions]) -> dict[int, dict[str, NDArray[np.generic]]]:
+    """By fold: head arrays of all stretches that are not in it.
 
     Raises:
         DataError: All stretches are of one fold.
@@ -125,8 +122,22 @@ def cross_energies(stretches: Sequence[Directions]) -> list[NDArray[np.float64]]
     folds = sorted({one.fold for one in stretches})
     if len(folds) < 2:
         raise DataError("energies out of sample need stretches of two folds at least")
-    heads = {
-        fold: PlaceHead(**head_arrays([one.counts for one in stretches if one.fold != fold]))
-        for fold in folds
+    return {
+        fold: head_arrays([one.counts for one in stretches if one.fold != fold]) for fold in folds
     }
+
+
+def cross_energies(
+    stretches: Sequence[Directions], without: Mapping[int, Mapping[str, NDArray[np.generic]]]
+) -> list[NDArray[np.float64]]:
+    """Energies of every stretch's features under the table without its fold.
+
+    Args:
+        stretches: What was seen.
+        without: Of `heads_without`.
+
+    Returns:
+        One float64 (N,) a stretch, in nats.
+    """
+    heads = {fold: PlaceHead(**arrays) for fold, arrays in without.items()}
     return [heads[one.fold].energy(one.features) for one in stretches]

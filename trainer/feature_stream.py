@@ -3,8 +3,9 @@
 1. the encoder as an ONNX file: the pretrained backbone, or a student that imitates it;
 2. features of the windows of all clips but those of the threshold, clip by clip;
 3. the number of components by held-out likelihood, so that little footage gives a small mixture;
-4. energies of every clip under a mixture that has not seen it: the statistics;
-5. two mixtures: of all those clips for the bundle, and without the held-out ones for the trust.
+4. mixtures that each have not seen some of the clips: energies of those clips are the statistics,
+   and how far the stream can be trusted is measured on them;
+5. the mixture of all those clips, for the bundle.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from trainer.progress import TrainingProgress
 from trainer.run_directory import RunDirectory
 from trainer.spherical_mixture import (
     ComponentChoice,
+    CrossFit,
     choose_components,
-    cross_energies,
+    cross_fit,
     fit_spherical,
     sample_points,
 )
-from trainer.stream_parts import LearnedParts, StreamParts
+from trainer.stream_parts import Arrays, LearnedParts, StreamParts
 from trainer.teaching import collect_lessons
 from trainer.train_student import train_student
 
@@ -103,7 +105,6 @@ def build_feature_stream(
     )
     filled = [one for one in bank if len(one.rows)]
     groups = [one.features for one in filled]
-    known = [one.features for one in bank[: len(split.fit)] if len(one.rows)] or groups
     progress.say(f"{stream.name}: {sum(map(len, groups))} windows of {len(clips)} clips")
     choice = choose_components(
         [np.concatenate(groups[n :: settings.folds]) for n in range(len(groups))[: settings.folds]],
@@ -112,18 +113,15 @@ def build_feature_stream(
         rounds=1,
         max_points=settings.samples,
     )
-    energies = cross_energies(
+    crossed = cross_fit(
         groups,
         folds=settings.folds,
         components=choice.components,
         seed=preset.seed,
         max_points=settings.samples,
     )
-
-    def mixture(of: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.generic]]:
-        points = sample_points(of, max_points=settings.samples, seed=preset.seed)
-        return fit_spherical(points, components=choice.components, seed=preset.seed).arrays()
-
+    points = sample_points(groups, max_points=settings.samples, seed=preset.seed)
+    mixture = fit_spherical(points, components=choice.components, seed=preset.seed)
     run.note(**{f"{stream.name}_components": _table(choice)})
     progress.say(
         f"{stream.name}: {choice.components} components, chosen by held-out likelihood from "
@@ -136,11 +134,11 @@ def build_feature_stream(
         learned=LearnedParts(
             network=encoder.network,
             parameters=encoder.parameters,
-            mixture=mixture(groups),
+            mixture=mixture.arrays(),
             parity_patches=encoder.patches,
             parity_latents=encoder.latents,
-            unseen_mixture=mixture(known),
-            samples=_samples(filled, energies),
+            unseen=_unseen(clips, bank, filled, crossed),
+            samples=_samples(filled, crossed.energies),
         ),
         pooling=stream.statistics,
         blur_cells=stream.blur_cells,
@@ -196,6 +194,22 @@ def _some_windows(
     walk = observe_clip(clips[0], {"": spec}, frame=preset.frame, gate=preset.gate)
     cells = next(iter(walk))[1][""]
     return cells.gather(spread(len(cells), _PARITY_WINDOWS))
+
+
+def _unseen(
+    clips: Sequence[NormalClip],
+    bank: Sequence[ClipFeatures],
+    filled: Sequence[ClipFeatures],
+    crossed: CrossFit,
+) -> dict[str, Arrays]:
+    """By clip name; clips of one fold share their arrays."""
+    heads = {id(one): one.arrays() for one in crossed.unseen if one is not None}
+    of = {
+        id(one): heads[id(found)]
+        for one, found in zip(filled, crossed.unseen, strict=True)
+        if found is not None
+    }
+    return {clip.name: of[id(one)] for clip, one in zip(clips, bank, strict=True) if id(one) in of}
 
 
 def _samples(

@@ -179,14 +179,27 @@ def choose_components(
     return ComponentChoice(min(k for k, value in table.items() if value >= best - TIE_NATS), table)
 
 
-def cross_energies(
+@dataclass(frozen=True)
+class CrossFit:
+    """What was learned of some groups while others were left out.
+
+    Attributes:
+        energies: float64 (n,) a group, in nats: of its points under a mixture without its fold.
+        unseen: A group: that mixture; None for a group without points or in several folds.
+    """
+
+    energies: list[Vectors]
+    unseen: list[SphericalMixture | None]
+
+
+def cross_fit(
     groups: Sequence[Points],
     *,
     folds: int,
     components: int,
     seed: int,
     max_points: int | None = None,
-) -> list[Vectors]:
+) -> CrossFit:
     """Energies of every group's points under a mixture fitted without that group's fold.
 
     Groups (a group is one clip) are dealt to folds round robin. A single group is cut in `folds`
@@ -200,9 +213,6 @@ def cross_energies(
         seed: Decides samples and starts.
         max_points: Most points of one fit (see `sample_points`); None: all.
 
-    Returns:
-        One float64 (n,) a group, in nats.
-
     Raises:
         DataError: Fewer than two folds or points, bad shapes, numbers that are not finite.
     """
@@ -210,14 +220,16 @@ def cross_energies(
     if folds < 2 or sum(map(len, groups)) < 2:
         raise DataError(f"energies out of sample need two folds and two points; folds {folds}")
     dealt = _deal(groups, folds)
-    result = [np.empty(len(group)) for group in groups]
+    result = CrossFit([np.empty(len(group)) for group in groups], [None] * len(groups))
     for fold in sorted({int(f) for of in dealt for f in np.unique(of)}):
         others = [group[of != fold] for group, of in zip(groups, dealt, strict=True)]
         points = sample_points(others, max_points=max_points, seed=seed)
         mixture = fit_spherical(points, components=components, seed=seed)
-        for group, of, energies in zip(groups, dealt, result, strict=True):
-            if (of == fold).any():
-                energies[of == fold] = mixture.energy(group[of == fold])
+        for at, (group, of) in enumerate(zip(groups, dealt, strict=True)):
+            inside = of == fold
+            if inside.any():
+                result.energies[at][inside] = mixture.energy(group[inside])
+                result.unseen[at] = mixture if inside.all() else None
     return result
 
 

@@ -24,6 +24,7 @@ NETWORK_OUTPUT = "latent"
 _COMPACT_BYTES = 1_000_000
 
 Arrays = Mapping[str, NDArray[np.generic]]
+_NOTHING: Arrays = {}
 Samples = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 """Energies of active cells, and their rows and columns."""
 
@@ -38,8 +39,8 @@ class LearnedParts:
         mixture: Head arrays.
         parity_patches: float32, N x channels x patch x patch; the bundle's golden inputs.
         parity_latents: float32, N x J: what PyTorch gave for them.
-        unseen_mixture: Head arrays that know nothing of the held-out clips; None where `mixture`
-            does not either.
+        unseen: Head arrays that know nothing of a clip, by its name; None: `mixture` knows
+            nothing of the held-out clips, and something of all others.
         samples: Energies of normal cells out of sample; None: to be taken from held-out clips.
     """
 
@@ -48,7 +49,7 @@ class LearnedParts:
     mixture: Arrays
     parity_patches: NDArray[np.float32]
     parity_latents: NDArray[np.float32]
-    unseen_mixture: Arrays | None = None
+    unseen: Mapping[str, Arrays] | None = None
     samples: Samples | None = None
 
 
@@ -59,14 +60,13 @@ class HeadParts:
     Attributes:
         kind: Head kind of `edge.scoring.heads`.
         arrays: Head arrays.
-        unseen: Head arrays that know nothing of the held-out clips; None where `arrays` do not
-            either.
+        unseen: Head arrays that know nothing of a clip, by its name.
         samples: Energies of normal cells out of sample; None: to be taken from held-out clips.
     """
 
     kind: str
     arrays: Arrays
-    unseen: Arrays | None = None
+    unseen: Mapping[str, Arrays]
     samples: Samples | None = None
 
 
@@ -125,19 +125,29 @@ def stream_spec(part: StreamParts) -> StreamSpec:
     )
 
 
-def open_runner(part: StreamParts, *, threads: int, unseen: bool = False) -> StreamRunner:
-    """The stream ready to run from its parts; `unseen`: with the head that knows less."""
+def unseen_head(part: StreamParts, clip: str, *, held_out: bool) -> Arrays | None:
+    """Head arrays that know nothing of a clip: None if there are none, empty if none are needed."""
+    learned = part.learned
+    if learned is None:
+        return _NOTHING
+    if learned.unseen is not None:
+        return learned.unseen.get(clip)
+    return learned.mixture if held_out else None
+
+
+def open_runner(part: StreamParts, *, threads: int, head: Arrays | None = None) -> StreamRunner:
+    """The stream ready to run from its parts, with another head if one is given."""
     spec = stream_spec(part)
     learned = part.learned
     if learned is None:
         return StreamRunner(spec=spec, backend=None, head=open_head(spec.head, {}))
     if isinstance(learned, HeadParts):
-        arrays = learned.unseen if unseen and learned.unseen else learned.arrays
-        return StreamRunner(spec=spec, backend=None, head=open_head(spec.head, dict(arrays)))
+        arrays = dict(head or learned.arrays)
+        return StreamRunner(spec=spec, backend=None, head=open_head(spec.head, arrays))
     backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads)
     backend.load(learned.network)
-    mixture = learned.unseen_mixture if unseen and learned.unseen_mixture else learned.mixture
-    return StreamRunner(spec=spec, backend=backend, head=open_head(spec.head, dict(mixture)))
+    arrays = dict(head or learned.mixture)
+    return StreamRunner(spec=spec, backend=backend, head=open_head(spec.head, arrays))
 
 
 def stream_files(part: StreamParts, statistics: StreamStatistics) -> list[BundleFile]:

@@ -4,6 +4,9 @@ Which stream sees anything changes with the scene, and a fixed mean follows the 
 synthetic anomalies are planted into normal footage that the streams have not learned from, and the
 weights are taken that tell most of them from that footage. No labelled clip is looked at.
 
+All footage but the threshold's takes part: each clip is seen by heads that were learned without it.
+One or two clips are not enough, as the one person in them who happens to run decides.
+
 A planted thing counts as seen by the highest fused value on it, against the highest value anywhere
 in frames without one: an alarm elsewhere does not help. Those frames are the same footage as it
 is, and the beginning of each clip; the first second of a clip, when means over time are still
@@ -45,6 +48,19 @@ Maps = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class UnseenPart:
+    """Part of the footage, and the streams with heads that have not learned from it.
+
+    Attributes:
+        clips: Normal footage.
+        open: Opens the streams; the same ones in each part.
+    """
+
+    clips: Sequence[NormalClip]
+    open: Callable[[], Sequence[StreamRunner]]
+
+
+@dataclass(frozen=True)
 class Trust:
     """Weights by stream name, summing to 1, and what they rest on."""
 
@@ -72,49 +88,50 @@ class SeenClip:
 
 
 def learn_trust(
-    runners: Sequence[StreamRunner],
+    parts: Sequence[UnseenPart],
     statistics: Mapping[str, StreamStatistics],
     *,
     preset: Preset,
     settings: TrustPreset,
-    base: Sequence[NormalClip],
-    movers: Sequence[NormalClip],
     seed: int,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Trust:
     """Weights for the streams of a scene.
 
     Args:
-        runners: The streams, with heads that have not learned from `base`; closed afterwards.
+        parts: At least one; anomalies are planted into all of them, with things that move in any.
         statistics: By stream name.
         preset: Frame, gate and fusion; its weights stay where nothing can be learned.
         settings: How many clips, and how fine.
-        base: Normal footage that anomalies are planted into.
-        movers: Normal footage of the same camera that moving things are cut from.
         seed: Same seed, same synthetic clips.
         progress: Told what is being done, in words.
 
     Raises:
         DataError: A clip cannot be read.
     """
-    names = [runner.spec.name for runner in runners]
-    prior = {runner.spec.name: runner.spec.weight for runner in runners}
+    footage = [clip for part in parts for clip in part.clips]
     made = make_synthetic_clips(
-        base, per_kind=settings.per_kind, seconds=settings.seconds, seed=seed, cutouts_from=movers
+        footage, per_kind=settings.per_kind, seconds=settings.seconds, seed=seed
     )
-    pipeline = StreamPipeline(
-        frame=preset.frame, gate=preset.gate, runners=runners, statistics=statistics
-    )
-    seen = []
-    for planted in made.clips:
-        progress(f"trust: {planted.name}")
-        seen.append(_watch(pipeline, planted.kind, planted.pairs(), statistics, preset))
-    for clip in base if made.clips else ():
-        progress(f"trust: {clip.name}")
-        with clip.open() as source:
-            quiet = ((frame, None) for frame in source)
-            seen.append(_watch(pipeline, "", quiet, statistics, preset))
-    pipeline.close()
+    seen: list[SeenClip] = []
+    prior: dict[str, float] = {}
+    for part in parts:
+        runners = part.open()
+        prior = {runner.spec.name: runner.spec.weight for runner in runners}
+        pipeline = StreamPipeline(
+            frame=preset.frame, gate=preset.gate, runners=runners, statistics=statistics
+        )
+        for planted in made.clips:
+            if any(planted.section.clip is clip for clip in part.clips):
+                progress(f"trust: {planted.name}")
+                seen.append(_watch(pipeline, planted.kind, planted.pairs(), statistics, preset))
+        for clip in part.clips if made.clips else ():
+            progress(f"trust: {clip.name}")
+            with clip.open() as source:
+                quiet = ((frame, None) for frame in source)
+                seen.append(_watch(pipeline, "", quiet, statistics, preset))
+        pipeline.close()
+    names = list(prior)
     chosen, tried = choose_weights(seen, tuple(prior[name] for name in names), settings.step)
     alone = {
         name: tried[tuple(float(other == name) for other in names)] if seen else {}
@@ -137,10 +154,9 @@ def choose_weights(
 ) -> tuple[tuple[float, ...], dict[tuple[float, ...], dict[str, float]]]:
     """The weights with the best mean AUC over the kinds, and every candidate's AUC by kind.
 
-    A kind that no stream alone ranks better than chance says nothing and is left out of the mean.
     Among weights that are as good the nearest to the preset's win: they move only for a clear gain.
-    Without clips, or where no frame is without an anomaly, or where all kinds are of that sort,
-    nothing can be learned and the prior stays.
+    Without clips, or where no frame is without an anomaly, or where no stream alone ranks any kind
+    better than chance, nothing can be learned and the prior stays.
 
     Args:
         clips: What the streams saw.
@@ -152,14 +168,9 @@ def choose_weights(
     tried = {candidate: auc_by_kind(clips, candidate) for candidate in _simplex(len(prior), step)}
     singles = [tuple(float(i == stream) for i in range(len(prior))) for stream in range(len(prior))]
     alone = [tried[single] for single in singles]
-    telling = [kind for kind in alone[0] if max(by_kind[kind] for by_kind in alone) > CHANCE]
-    if not telling:
+    if max(auc for by_kind in alone for auc in by_kind.values()) <= CHANCE:
         return prior, tried
-
-    mean = {
-        weights: float(np.mean([by_kind[kind] for kind in telling]))
-        for weights, by_kind in tried.items()
-    }
+    mean = {weights: float(np.mean(list(by_kind.values()))) for weights, by_kind in tried.items()}
     best = max(mean.values())
     good = [weights for weights, value in mean.items() if value >= best - TIE]
     chosen = min(good, key=lambda w: (float(np.square(np.subtract(w, prior)).sum()), w))

@@ -42,7 +42,7 @@ def test_a_single_clip_is_cut_in_time() -> None:
     split = split_clips(clips(1, length=400), held_out=0.15, threshold=0.2, seed=0)
     assert split.kind == "sections"
     assert split.names() == {
-        "fit": ["c00[0:260]"],
+        "fit": ["c00[0:87]", "c00[87:173]", "c00[173:260]"],
         "held_out": ["c00[260:320]"],
         "threshold": ["c00[320:400]"],
     }
@@ -52,8 +52,7 @@ def test_sections_are_clips_that_start_at_zero_and_share_no_frame() -> None:
     whole = clips(1, length=400)[0]
     split = split_clips([whole], held_out=0.15, threshold=0.2, seed=0)
     pictures = []
-    for part in (split.fit, split.held_out, split.threshold):
-        section = part[0]
+    for section in (*split.fit, *split.held_out, *split.threshold):
         assert section.fps == whole.fps
         with section.open() as source:
             assert not source.live
@@ -69,20 +68,20 @@ def test_sections_are_clips_that_start_at_zero_and_share_no_frame() -> None:
 
 def test_two_clips_give_sections_of_both() -> None:
     split = split_clips(clips(2, length=300), held_out=0.15, threshold=0.2, seed=0)
-    assert [len(part) for part in split.names().values()] == [2, 2, 2]
+    assert [len(part) for part in split.names().values()] == [6, 2, 2]
 
 
 def test_a_clip_too_short_to_cut_trains_only() -> None:
     footage = [*clips(1, length=300), MemoryClip(name="short", length=50, width=40, height=40)]
     split = split_clips(footage, held_out=0.15, threshold=0.2, seed=0)
-    assert split.names()["fit"] == ["c00[0:195]", "short"]
+    assert split.names()["fit"] == ["c00[0:65]", "c00[65:130]", "c00[130:195]", "short"]
     assert len(split.held_out) == len(split.threshold) == 1
 
 
 def test_too_little_footage_says_how_much_is_wanted() -> None:
     with pytest.raises(DataError, match="1 normal clip") as caught:
         split_clips(clips(1, length=100), held_out=0.15, threshold=0.2, seed=0)
-    assert "200 frames" in caught.value.what
+    assert "133 frames" in caught.value.what
 
 
 @dataclass

@@ -16,6 +16,7 @@ from trainer.direction_table import (
     count_directions,
     cross_energies,
     head_arrays,
+    heads_without,
     log_density,
 )
 
@@ -122,7 +123,7 @@ def stretch(fold: int, turns: float) -> Directions:
 
 def test_energies_are_of_a_table_that_has_not_seen_the_fold() -> None:
     stretches = [stretch(0, LEFT), stretch(1, RIGHT), stretch(2, RIGHT), stretch(0, LEFT)]
-    only, right, same, also = cross_energies(stretches)
+    only, right, same, also = cross_energies(stretches, heads_without(stretches))
     assert only.shape == (3 * SHAPE[1],)
     assert only.min() > 1.5  # nobody else went there, though its own fold did, twice
     np.testing.assert_array_equal(only, also)
@@ -134,6 +135,6 @@ def test_energies_are_of_a_table_that_has_not_seen_the_fold() -> None:
 
 def test_too_little_footage_is_refused() -> None:
     with pytest.raises(DataError, match="two folds"):
-        cross_energies([stretch(0, LEFT), stretch(0, RIGHT)])
+        heads_without([stretch(0, LEFT), stretch(0, RIGHT)])
     with pytest.raises(DataError, match="no footage"):
         head_arrays([])

@@ -16,7 +16,7 @@ from trainer.lloyd import move
 from trainer.spherical_mixture import (
     SphericalMixture,
     choose_components,
-    cross_energies,
+    cross_fit,
     fit_spherical,
     sample_points,
 )
@@ -164,7 +164,7 @@ def test_where_components_do_not_help_one_is_chosen() -> None:
 def test_energies_out_of_sample_are_larger_for_what_is_memorised() -> None:
     """Every clip has looks of its own: in sample they are learnt, out of sample they are new."""
     clips = [planted(200, 10, seed=seed)[0] for seed in range(6)]
-    outside = cross_energies(clips, folds=3, components=60, seed=0)
+    outside = cross_fit(clips, folds=3, components=60, seed=0).energies
     inside = fit_spherical(np.concatenate(clips), components=60, seed=0)
     assert [len(energies) for energies in outside] == [200] * 6
     for clip, energies in zip(clips, outside, strict=True):
@@ -174,19 +174,25 @@ def test_energies_out_of_sample_are_larger_for_what_is_memorised() -> None:
 
 def test_a_group_is_judged_by_a_mixture_of_the_other_folds() -> None:
     clips = [planted(100, 5, seed=seed)[0] for seed in range(5)]
-    got = cross_energies(clips, folds=2, components=8, seed=4)
+    got = cross_fit(clips, folds=2, components=8, seed=4)
     others = fit_spherical(np.concatenate(clips[1::2]), components=8, seed=4)
     for index in (0, 2, 4):
-        np.testing.assert_array_equal(got[index], others.energy(clips[index]))
+        np.testing.assert_array_equal(got.energies[index], others.energy(clips[index]))
+        unseen = got.unseen[index]
+        assert unseen is not None
+        np.testing.assert_array_equal(unseen.means, others.means)
+    assert got.unseen[1] is got.unseen[3] is not got.unseen[0]
 
 
 def test_a_single_group_is_cut_in_blocks_of_time() -> None:
     z = np.concatenate([planted(100, 4, seed=seed)[0] for seed in range(4)])
     empty = z[:0]
-    _, energies = cross_energies([empty, z], folds=4, components=20, seed=0)
+    found = cross_fit([empty, z], folds=4, components=20, seed=0)
+    energies = found.energies[1]
+    assert found.unseen == [None, None]
     without_second = fit_spherical(np.concatenate([z[:100], z[200:]]), components=20, seed=0)
     np.testing.assert_array_equal(energies[100:200], without_second.energy(z[100:200]))
-    assert len(cross_energies([z[:2]], folds=5, components=3, seed=0)[0]) == 2
+    assert len(cross_fit([z[:2]], folds=5, components=3, seed=0).energies[0]) == 2
 
 
 def test_samples_are_spread_evenly_and_repeat_nothing() -> None:
@@ -210,7 +216,7 @@ def test_samples_are_spread_evenly_and_repeat_nothing() -> None:
 
 def test_samples_limit_what_is_fitted() -> None:
     clips = [planted(300, 5, seed=seed)[0] for seed in range(4)]
-    got = cross_energies(clips, folds=2, components=5, seed=0, max_points=100)
+    got = cross_fit(clips, folds=2, components=5, seed=0, max_points=100).energies
     sample = sample_points(clips[1::2], max_points=100, seed=0)
     expected = fit_spherical(sample, components=5, seed=0).energy(clips[0])
     np.testing.assert_array_equal(got[0], expected)
@@ -236,9 +242,9 @@ MIXTURE = SphericalMixture(np.ones(1), np.zeros((1, 4), np.float32), 1.0)
         lambda: choose_components([GOOD[:1]], largest=2, seed=0),
         lambda: choose_components([GOOD, GOOD], largest=0, seed=0),
         lambda: choose_components([GOOD, GOOD], largest=1, rounds=0, seed=0),
-        lambda: cross_energies([GOOD, GOOD], folds=1, components=1, seed=0),
-        lambda: cross_energies([GOOD[:1]], folds=2, components=1, seed=0),
-        lambda: cross_energies([GOOD, GOOD[:, :2]], folds=2, components=1, seed=0),
+        lambda: cross_fit([GOOD, GOOD], folds=1, components=1, seed=0),
+        lambda: cross_fit([GOOD[:1]], folds=2, components=1, seed=0),
+        lambda: cross_fit([GOOD, GOOD[:, :2]], folds=2, components=1, seed=0),
         lambda: sample_points([GOOD], max_points=0, seed=0),
         lambda: MIXTURE.log_likelihood(GOOD),
         lambda: MIXTURE.energy(GOOD[0, :4]),
