@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,6 +79,38 @@ def build_direction_stream(
                 clip.name: without[one.fold] for clip, one in zip(clips, stretches, strict=True)
             },
             samples=_samples(stretches, cross_energies(stretches, without)),
+        ),
+        pooling=stream.statistics,
+        blur_cells=stream.blur_cells,
+        carry_s=stream.carry_s,
+    )
+
+
+def build_random_stream(
+    stream: StreamPreset, spec: InputSpec, *, preset: Preset, split: ClipSplit
+) -> StreamParts:
+    """A stream that knows nothing: what it says depends on place and direction by lot alone.
+
+    Args:
+        stream: The stream.
+        spec: Its input, of a kind with features (row, column, angle in turns).
+        preset: The recipe; its seed decides the lot.
+        split: Footage, which it does not look at.
+
+    Returns:
+        Head: energies between -1 and 1 nat, one of them drawn for each cell and direction.
+    """
+    shape = open_input(spec, frame=preset.frame, gate=preset.gate).shape
+    rng = np.random.default_rng([preset.seed, zlib.crc32(stream.name.encode())])
+    table = rng.uniform(-1.0, 1.0, (*shape, BINS)).astype(np.float16)
+    arrays = {"log_density": table}
+    clips = [*split.fit, *split.held_out]
+    return StreamParts(
+        name=stream.name,
+        input=spec,
+        weight=stream.weight,
+        learned=HeadParts(
+            kind="place", arrays=arrays, unseen=dict.fromkeys((clip.name for clip in clips), arrays)
         ),
         pooling=stream.statistics,
         blur_cells=stream.blur_cells,

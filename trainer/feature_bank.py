@@ -33,11 +33,14 @@ class ClipFeatures:
 
     Attributes:
         features: float32, N x J.
+        mirrored: float32, N x J: of the same windows, left and right exchanged; 0 x J if not asked
+            for.
         rows: int64, N grid rows.
         columns: int64, N.
     """
 
     features: NDArray[np.float32]
+    mirrored: NDArray[np.float32]
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
 
@@ -50,6 +53,7 @@ def collect_features(
     frame: FrameSpec,
     gate: GateSpec,
     frames: int,
+    mirrored: bool,
     folder: Path,
     threads: int,
     progress: TrainingProgress,
@@ -72,6 +76,7 @@ def collect_features(
         "gate": gate.model_dump(mode="json"),
         "clips": [clip.name for clip in clips],
         "every": every,
+        "mirrored": mirrored,
     }
     if cache is not None:
         folder = cache / _digest({**recipe, "network": sha256_of(network)})
@@ -83,10 +88,10 @@ def collect_features(
     for number, clip in enumerate(clips):
         path = folder / f"{number:04d}.npz"
         if not path.is_file():
-            found = _look(clip, spec, backend, frame, gate, every)
-            half = found.features.astype(np.float16)
+            found = _look(clip, spec, backend, frame, gate, every, mirrored)
             arrays: dict[str, NDArray[np.generic]] = {
-                "features": half,
+                "features": found.features.astype(np.float16),
+                "mirrored": found.mirrored.astype(np.float16),
                 "rows": found.rows,
                 "columns": found.columns,
             }
@@ -125,25 +130,39 @@ def _look(
     frame: FrameSpec,
     gate: GateSpec,
     every: int,
+    mirrored: bool,
 ) -> ClipFeatures:
-    features, rows, columns = [], [], []
+    features, reflections, rows, columns = [], [], [], []
     for observation, cells, _ in observe_clip(clip, {"": spec}, frame=frame, gate=gate):
         found = cells[""]
         if observation.index % every or not len(found):
             continue
         for start in range(0, len(found), _BATCH):
             some = np.arange(start, min(start + _BATCH, len(found)))
-            features.append(backend.infer(found.gather(some)))
+            windows = found.gather(some)
+            features.append(backend.infer(windows))
+            if mirrored:
+                reflections.append(backend.infer(np.ascontiguousarray(windows[..., ::-1])))
         rows.append(found.rows)
         columns.append(found.columns)
     if not features:
         nothing = np.zeros(0, np.int64)
-        return ClipFeatures(np.zeros((0, 0), np.float32), nothing, nothing)
-    return ClipFeatures(np.concatenate(features), np.concatenate(rows), np.concatenate(columns))
+        none = np.zeros((0, 0), np.float32)
+        return ClipFeatures(none, none, nothing, nothing)
+    none = features[0][:0]
+    return ClipFeatures(
+        np.concatenate(features),
+        np.concatenate([none, *reflections]),
+        np.concatenate(rows),
+        np.concatenate(columns),
+    )
 
 
 def _read(path: Path) -> ClipFeatures:
     with np.load(path, allow_pickle=False) as arrays:
         return ClipFeatures(
-            arrays["features"].astype(np.float32), arrays["rows"], arrays["columns"]
+            arrays["features"].astype(np.float32),
+            arrays["mirrored"].astype(np.float32),
+            arrays["rows"],
+            arrays["columns"],
         )

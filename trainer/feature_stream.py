@@ -98,14 +98,17 @@ def build_feature_stream(
         frame=preset.frame,
         gate=preset.gate,
         frames=settings.frames,
+        mirrored=settings.mirrored,
         folder=run.patches("features") / stream.name,
         threads=threads,
         progress=progress,
         cache=cache,
     )
     filled = [one for one in bank if len(one.rows)]
-    groups = [one.features for one in filled]
-    progress.say(f"{stream.name}: {sum(map(len, groups))} windows of {len(clips)} clips")
+    groups = [np.concatenate([one.features, one.mirrored]) for one in filled]
+    progress.say(
+        f"{stream.name}: {sum(len(one.rows) for one in filled)} windows of {len(clips)} clips"
+    )
     choice = choose_components(
         [np.concatenate(groups[n :: settings.folds]) for n in range(len(groups))[: settings.folds]],
         largest=settings.components,
@@ -138,7 +141,7 @@ def build_feature_stream(
             parity_patches=encoder.patches,
             parity_latents=encoder.latents,
             unseen=_unseen(clips, bank, filled, crossed),
-            samples=_samples(filled, crossed.energies),
+            samples=_samples(filled, crossed.energies),  # mirrored ones are no footage
         ),
         pooling=stream.statistics,
         blur_cells=stream.blur_cells,
@@ -216,7 +219,7 @@ def _samples(
     bank: Sequence[ClipFeatures], energies: Sequence[NDArray[np.float64]]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     return (
-        np.concatenate(energies),
+        np.concatenate([own[: len(one.rows)] for one, own in zip(bank, energies, strict=True)]),
         np.concatenate([one.rows for one in bank]),
         np.concatenate([one.columns for one in bank]),
     )

@@ -65,8 +65,11 @@ class Preset(Strict):
                 raise ValueError(
                     f"{stream.name}: patch {stream.patch} exceeds the frame ({side} px)"
                 )
-            if (stream.encoder == "place") != (stream.kind == "direction"):
-                raise ValueError(f"{stream.name}: kind direction and encoder place need each other")
+            if (stream.encoder in ("place", "random")) != (stream.kind == "direction"):
+                raise ValueError(
+                    f"{stream.name}: kind direction needs encoder place (or random), which no "
+                    "other kind takes"
+                )
         return self
 
     @property

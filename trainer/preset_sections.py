@@ -31,7 +31,8 @@ class StreamPreset(Strict):
         encoder: "gmfc_vae" trains one with its mixture (Fan et al.); "backbone" takes pretrained
             features and "student" a small network that imitates them, both with a mixture of many
             spherical components; "place" learns a table of which directions are common where
-            (kind direction); "none": the input itself is the energy.
+            (kind direction); "random" draws such a table by lot, a stream that knows nothing, to
+            see what the others make of it; "none": the input itself is the energy.
         statistics: Centre and spread of the energy of each cell, of each neighbourhood, or one for
             the whole picture.
         blur_cells: Sigma of a Gaussian over its surprise, in grid cells; 0: none.
@@ -45,7 +46,7 @@ class StreamPreset(Strict):
     train_stride: Positive = 7
     test_stride: Positive = 28
     options: dict[str, Option] = Field(default_factory=dict)
-    encoder: Literal["gmfc_vae", "backbone", "student", "place", "none"] = "gmfc_vae"
+    encoder: Literal["gmfc_vae", "backbone", "student", "place", "random", "none"] = "gmfc_vae"
     statistics: Literal["cell", "neighbourhood", "picture"] = "cell"
     blur_cells: NotNegative = 0.0
     carry_s: NotNegative = 0.0
@@ -150,6 +151,8 @@ class FeaturePreset(Strict):
     Attributes:
         layers: Blocks of the backbone whose maps are averaged over the window, side by side.
         frames: Frames of normal footage whose windows are looked at, at most, evenly spread.
+        mirrored: Learn each window with left and right exchanged too: who walked one way could walk
+            the other. Which way is not the business of a look; see kind `direction`.
         components: Most components of the mixture; fewer if held-out likelihood says so.
         samples: Windows that one mixture is fitted on, at most.
         folds: Groups of clips for energies out of sample.
@@ -157,6 +160,7 @@ class FeaturePreset(Strict):
 
     layers: Annotated[tuple[Annotated[int, Field(ge=0, le=15)], ...], Field(min_length=1)] = (15,)
     frames: Positive = 6000
+    mirrored: bool = False
     components: Positive = 1000
     samples: Positive = 40_000
     folds: Annotated[int, Field(ge=2)] = 4

@@ -15,7 +15,7 @@ from trainer.assemble import assemble_bundle, versions
 from trainer.clip_split import ClipSplit, count_frames, split_clips
 from trainer.collect import collect_patches
 from trainer.datasets.clip import Dataset
-from trainer.direction_stream import build_direction_stream
+from trainer.direction_stream import build_direction_stream, build_random_stream
 from trainer.distributed import Ranks
 from trainer.feature_stream import build_feature_stream
 from trainer.measure import measure_options
@@ -243,6 +243,8 @@ def _parts(
             parts[stream.name] = build_direction_stream(
                 stream, spec, preset=preset, split=split, progress=progress
             )
+        elif stream.encoder == "random":
+            parts[stream.name] = build_random_stream(stream, spec, preset=preset, split=split)
         elif stream.encoder == "none":
             parts[stream.name] = StreamParts(
                 name=stream.name,

@@ -503,6 +503,7 @@ def test_features_are_shared_by_runs_of_the_same_input_and_network(
             frame=FrameSpec(width=168, height=112),
             gate=GateSpec(),
             frames=100,
+            mirrored=False,
             folder=tmp_path / run,
             threads=1,
             progress=SilentTraining(),

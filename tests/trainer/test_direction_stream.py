@@ -21,11 +21,16 @@ from trainer.assemble import assemble_bundle
 from trainer.cli.train import train
 from trainer.clip_split import ClipSplit, split_clips
 from trainer.datasets.layouts import open_dataset
-from trainer.direction_stream import build_direction_stream, collect_directions
+from trainer.direction_stream import (
+    build_direction_stream,
+    build_random_stream,
+    collect_directions,
+)
 from trainer.direction_table import Directions, head_arrays
 from trainer.evaluation.metrics_frame import roc
 from trainer.normal_clip import NormalClip
 from trainer.preset import Preset, load_preset
+from trainer.preset_sections import TrustPreset
 from trainer.progress import SilentTraining
 from trainer.scenes import SceneSettings, render_scene
 from trainer.stream_parts import HeadParts, StreamParts, open_runner, unseen_head
@@ -77,7 +82,9 @@ def make_parts(preset: Preset, split: ClipSplit) -> list[StreamParts]:
     ]
 
 
-def make_bundle(root: Path, preset: Preset, split: ClipSplit) -> Bundle:
+def make_bundle(
+    root: Path, preset: Preset, split: ClipSplit, streams: Sequence[StreamParts] | None = None
+) -> Bundle:
     record = TrainingRecord(
         dataset="ways",
         preset=preset.name,
@@ -91,7 +98,7 @@ def make_bundle(root: Path, preset: Preset, split: ClipSplit) -> Bundle:
     return assemble_bundle(
         root,
         preset=preset,
-        streams=make_parts(preset, split),
+        streams=streams or make_parts(preset, split),
         fit=split.fit,
         held_out=split.held_out,
         threshold=split.threshold,
@@ -227,5 +234,23 @@ def test_footage_without_motion_is_refused() -> None:
 
 
 def test_a_table_of_directions_needs_directions() -> None:
-    with pytest.raises(ConfigError, match="need each other"):
+    with pytest.raises(ConfigError, match="needs encoder place"):
         load_preset("accurate", ["streams.motion.encoder=place"])
+
+
+def test_a_random_stream_knows_nothing_and_trust_gives_it_nothing(tmp_path: Path) -> None:
+    preset = recipe(168, 112)
+    blind = preset.streams[0].model_copy(update={"encoder": "random", "weight": 0.5})
+    split = one_way(8)
+    part = build_random_stream(blind, blind.test_input(), preset=preset, split=split)
+    again = build_random_stream(blind, blind.test_input(), preset=preset, split=split)
+    assert isinstance(part.learned, HeadParts)
+    assert isinstance(again.learned, HeadParts)
+    np.testing.assert_array_equal(
+        part.learned.arrays["log_density"], again.learned.arrays["log_density"]
+    )
+    trusting = preset.model_copy(update={"trust": TrustPreset(per_kind=2, seconds=3.0, step=0.25)})
+    seeing = make_parts(preset, split)[1]
+    bundle = make_bundle(tmp_path / "bundle", trusting, split, [part, seeing])
+    weights = {stream.name: stream.weight for stream in bundle.model.streams}
+    assert weights["direction"] <= 0.25 < weights["speed"]
