@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.atomic import write_bytes, write_text
-from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.bundle import encode_arrays
 from engines.errors import DataError
 from engines.manifest import sha256_of
@@ -20,8 +19,8 @@ from engines.model_spec import FrameSpec, GateSpec, InputSpec
 from trainer.clip_split import count_frames
 from trainer.collect import observe_clip
 from trainer.normal_clip import NormalClip
+from trainer.open_encoder import FrozenEncoder
 from trainer.progress import TrainingProgress
-from trainer.stream_parts import NETWORK_INPUT, NETWORK_OUTPUT
 
 _RECIPE = "recipe.json"
 _BATCH = 64  # windows a call: more is no faster and takes memory
@@ -48,18 +47,31 @@ class ClipFeatures:
 def collect_features(
     clips: Sequence[NormalClip],
     spec: InputSpec,
-    network: Path,
+    encoder: FrozenEncoder,
     *,
+    network: Path,
     frame: FrameSpec,
     gate: GateSpec,
     frames: int,
     mirrored: bool,
     folder: Path,
-    threads: int,
     progress: TrainingProgress,
     cache: Path | None = None,
 ) -> list[ClipFeatures]:
     """Look at the windows of at most `frames` frames, evenly spread over the clips.
+
+    Args:
+        clips: Normal clips.
+        spec: Runtime input.
+        encoder: Looks at the windows.
+        network: Its ONNX file, which names it.
+        frame: Working size.
+        gate: For the input.
+        frames: Most frames.
+        mirrored: Look at each window with left and right exchanged too.
+        folder: Of this run.
+        progress: Told about each clip.
+        cache: Folder that runs share; None: `folder` is used.
 
     Clips that are done are on disk; a call with the same recipe takes them from there. They lie in
     `folder`, or where runs on the same data set share them: in a folder of `cache` that is named
@@ -81,14 +93,12 @@ def collect_features(
     if cache is not None:
         folder = cache / _digest({**recipe, "network": sha256_of(network)})
     _claim(folder, recipe)
-    backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads)
-    backend.load(network)
     progress.begin("features of normal windows", total=len(clips))
     bank = []
     for number, clip in enumerate(clips):
         path = folder / f"{number:04d}.npz"
         if not path.is_file():
-            found = _look(clip, spec, backend, frame, gate, every, mirrored)
+            found = _look(clip, spec, encoder, frame, gate, every, mirrored)
             arrays: dict[str, NDArray[np.generic]] = {
                 "features": found.features.astype(np.float16),
                 "mirrored": found.mirrored.astype(np.float16),
@@ -99,7 +109,6 @@ def collect_features(
         bank.append(_read(path))
         progress.advance(note=f"{sum(len(one.rows) for one in bank)} windows")
     progress.end()
-    backend.close()
     if not any(len(one.rows) for one in bank):
         raise DataError(
             f"nothing moves: no window was active in {len(clips)} clip(s)",
@@ -126,7 +135,7 @@ def _claim(folder: Path, recipe: dict[str, object]) -> None:
 def _look(
     clip: NormalClip,
     spec: InputSpec,
-    backend: OnnxRuntimeCpu,
+    encoder: FrozenEncoder,
     frame: FrameSpec,
     gate: GateSpec,
     every: int,
@@ -140,9 +149,9 @@ def _look(
         for start in range(0, len(found), _BATCH):
             some = np.arange(start, min(start + _BATCH, len(found)))
             windows = found.gather(some)
-            features.append(backend.infer(windows))
+            features.append(encoder.infer(windows))
             if mirrored:
-                reflections.append(backend.infer(np.ascontiguousarray(windows[..., ::-1])))
+                reflections.append(encoder.infer(np.ascontiguousarray(windows[..., ::-1])))
         rows.append(found.rows)
         columns.append(found.columns)
     if not features:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from engines.model_spec import InputSpec
 from trainer.backbone import WindowBackbone, export_backbone
@@ -25,6 +26,7 @@ from trainer.collect import observe_clip
 from trainer.export import export_network, latents
 from trainer.feature_bank import ClipFeatures, collect_features
 from trainer.normal_clip import NormalClip
+from trainer.open_encoder import open_encoder
 from trainer.patch_store import spread
 from trainer.preset import Preset
 from trainer.preset_sections import StreamPreset
@@ -50,8 +52,9 @@ _PARITY_WINDOWS = 8
 
 @dataclass(frozen=True)
 class Encoder:
-    """Where the ONNX file is, its weights' number, and its golden inputs and outputs."""
+    """The network, its ONNX file, its weights' number, and its golden inputs and outputs."""
 
+    module: nn.Module
     network: Path
     parameters: int
     patches: NDArray[np.float32]
@@ -79,7 +82,7 @@ def build_feature_stream(
         split: Footage; the threshold's part is not touched.
         run: Where the work is kept.
         threads: CPU threads.
-        device: Where a student is trained.
+        device: Where a student is trained, and where windows are looked at.
         progress: Told about the steps.
         cache: Folder of features that runs on the same data set share; None: the run's own.
 
@@ -91,19 +94,21 @@ def build_feature_stream(
     settings = preset.features
     encoder = _encoder(stream, spec, preset, split, run, threads, device, progress)
     clips = [*split.fit, *split.held_out]
+    looker = open_encoder(encoder.module, encoder.network, device=device, threads=threads)
     bank = collect_features(
         clips,
         spec,
-        encoder.network,
+        looker,
+        network=encoder.network,
         frame=preset.frame,
         gate=preset.gate,
         frames=settings.frames,
         mirrored=settings.mirrored,
         folder=run.patches("features") / stream.name,
-        threads=threads,
         progress=progress,
         cache=cache,
     )
+    looker.close()
     filled = [one for one in bank if len(one.rows)]
     groups = [np.concatenate([one.features, one.mirrored]) for one in filled]
     progress.say(
@@ -165,18 +170,22 @@ def _encoder(
     layers = preset.features.layers
     if stream.encoder == "backbone":
         parameters, _ = export_backbone(layers, network, side=stream.patch)
-        return Encoder(network, parameters, patches, latents(WindowBackbone(layers), patches))
-    teacher = folder / TEACHER_NAME
-    export_backbone(layers, teacher, side=preset.student.side)
+        backbone = WindowBackbone(layers)
+        return Encoder(backbone, network, parameters, patches, latents(backbone, patches))
+    network_of_teacher = folder / TEACHER_NAME
+    export_backbone(layers, network_of_teacher, side=preset.student.side)
+    teacher = open_encoder(
+        WindowBackbone(layers), network_of_teacher, device=device, threads=threads
+    )
     lessons = collect_lessons(
         split.fit,
         spec,
         teacher,
         preset=preset,
         folder=run.patches("lessons") / stream.name,
-        threads=threads,
         progress=progress,
     )
+    teacher.close()
     student = train_student(
         lessons,
         settings=preset.student,
@@ -187,7 +196,7 @@ def _encoder(
     )
     export_network(student, network, side=stream.patch, channels=patches.shape[1], samples=patches)
     parameters = sum(weight.numel() for weight in student.parameters())
-    return Encoder(network, parameters, patches, latents(student, patches))
+    return Encoder(student, network, parameters, patches, latents(student, patches))
 
 
 def _some_windows(

@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from edge.inputs import open_input
 from edge.vision.observe import Observer
 from engines.atomic import write_bytes
-from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.bundle import encode_arrays
 from engines.errors import DataError
 from engines.model_spec import InputSpec
 from trainer.clip_split import count_frames
 from trainer.normal_clip import NormalClip
+from trainer.open_encoder import FrozenEncoder
 from trainer.preset import Preset
 from trainer.progress import TrainingProgress
-from trainer.stream_parts import NETWORK_INPUT, NETWORK_OUTPUT
 from trainer.variations import Variations
 
 _BATCH = 64
@@ -48,42 +47,23 @@ class Lessons:
         return len(self.windows)
 
 
-class Teacher:
-    """The network that answers.
-
-    Args:
-        network: Its ONNX file.
-        threads: CPU threads.
-    """
-
-    def __init__(self, network: Path, *, threads: int) -> None:
-        self._backend = OnnxRuntimeCpu(
-            input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads
-        )
-        self._backend.load(network)
-
-    def answers(self, windows: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """uint8 BGR, N x side x side x 3 -> float16, N x J."""
-        pieces = []
-        for start in range(0, len(windows), _BATCH):
-            some = np.moveaxis(windows[start : start + _BATCH, ..., ::-1], -1, 1)
-            unit = some.astype(np.float32) * np.float32(1.0 / 255.0)
-            pieces.append(self._backend.infer(unit).astype(np.float16))
-        return np.concatenate(pieces)
-
-    def close(self) -> None:
-        """Free the network."""
-        self._backend.close()
+def ask(teacher: FrozenEncoder, windows: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """The teacher's answers: uint8 BGR, N x side x side x 3 -> float16, N x J."""
+    pieces = []
+    for start in range(0, len(windows), _BATCH):
+        some = np.moveaxis(windows[start : start + _BATCH, ..., ::-1], -1, 1)
+        unit = some.astype(np.float32) * np.float32(1.0 / 255.0)
+        pieces.append(teacher.infer(unit).astype(np.float16))
+    return np.concatenate(pieces)
 
 
 def collect_lessons(
     clips: Sequence[NormalClip],
     spec: InputSpec,
-    network: Path,
+    teacher: FrozenEncoder,
     *,
     preset: Preset,
     folder: Path,
-    threads: int,
     progress: TrainingProgress,
 ) -> Lessons:
     """Show the teacher normal windows and variations; what is on disk is taken from there.
@@ -91,10 +71,9 @@ def collect_lessons(
     Args:
         clips: Normal footage that the student may learn from.
         spec: The student's input.
-        network: ONNX file of the teacher.
+        teacher: Looks at large windows.
         preset: The recipe.
         folder: Kept per clip and per chunk of variations while the run lasts.
-        threads: CPU threads.
         progress: Told about each.
 
     Raises:
@@ -102,7 +81,6 @@ def collect_lessons(
         CannotCreateError: The folder cannot be written.
     """
     settings = preset.student
-    teacher = Teacher(network, threads=threads)
     every = max(1, -(-sum(count_frames(clip) for clip in clips) // settings.frames))
     chunks = -(-settings.variations // _CHUNK)
     progress.begin("lessons", total=len(clips) + chunks)
@@ -136,14 +114,13 @@ def collect_lessons(
             large = strange.draw(min(_CHUNK, settings.variations - chunk * _CHUNK))
             made: dict[str, NDArray[np.generic]] = {
                 "windows": _as_student(large, spec),
-                "answers": teacher.answers(large),
+                "answers": ask(teacher, large),
             }
             write_bytes(path, encode_arrays(made))
         with np.load(path, allow_pickle=False) as stored:
             lessons.append(Lessons(stored["windows"], stored["answers"]))
         progress.advance(note=f"{sum(map(len, lessons))} windows")
     progress.end()
-    teacher.close()
     return Lessons(
         np.concatenate([lesson.windows for lesson in lessons]),
         np.concatenate([lesson.answers for lesson in lessons]),
@@ -153,7 +130,7 @@ def collect_lessons(
 def _look(
     clip: NormalClip,
     spec: InputSpec,
-    teacher: Teacher,
+    teacher: FrozenEncoder,
     preset: Preset,
     every: int,
     keep: int,
@@ -166,7 +143,7 @@ def _look(
     frames: list[NDArray[np.uint8]] = []
     for small, large, picture in _windows(clip, spec, preset, every):
         windows.append(small)
-        answers.append(teacher.answers(large))
+        answers.append(ask(teacher, large))
         originals.append(large[rng.permutation(len(large))[:24]])
         if len(frames) < _FRAMES:
             frames.append(picture)

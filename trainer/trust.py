@@ -154,7 +154,9 @@ def choose_weights(
 ) -> tuple[tuple[float, ...], dict[tuple[float, ...], dict[str, float]]]:
     """The weights with the best mean AUC over the kinds, and every candidate's AUC by kind.
 
-    Among weights that are as good the nearest to the preset's win: they move only for a clear gain.
+    Among weights that are as good those win that do without the streams of weight 0 in the preset,
+    which are there for scenes that need them; then the nearest to the preset's: weights move only
+    for a clear gain.
     Without clips, or where no frame is without an anomaly, or where no stream alone ranks any kind
     better than chance, nothing can be learned and the prior stays.
 
@@ -173,8 +175,13 @@ def choose_weights(
     mean = {weights: float(np.mean(list(by_kind.values()))) for weights, by_kind in tried.items()}
     best = max(mean.values())
     good = [weights for weights, value in mean.items() if value >= best - TIE]
-    chosen = min(good, key=lambda w: (float(np.square(np.subtract(w, prior)).sum()), w))
-    return chosen, tried
+    on_call = np.array(prior) == 0.0
+
+    def change(weights: tuple[float, ...]) -> tuple[float, float, tuple[float, ...]]:
+        moved = np.subtract(weights, prior)
+        return round(float(moved[on_call].sum()), 9), float(np.square(moved).sum()), weights
+
+    return min(good, key=change), tried
 
 
 def auc_by_kind(clips: Sequence[SeenClip], weights: tuple[float, ...]) -> dict[str, float]:

@@ -9,11 +9,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from support.clips import MemoryClip
 
+from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.bundle import Bundle
 from engines.model_spec import FrameSpec, GateSpec, InputSpec, TrainingRecord
 from trainer.assemble import assemble_bundle
 from trainer.preset import Preset
-from trainer.stream_parts import LearnedParts, StreamParts
+from trainer.stream_parts import NETWORK_INPUT, NETWORK_OUTPUT, LearnedParts, StreamParts
 
 LATENT = 4
 FRAME = FrameSpec(width=168, height=112, fps=10.0)
@@ -38,6 +39,13 @@ def write_projection(path: Path, *, seed: int, patch: int = 28) -> np.ndarray:
     model.ir_version = 10
     onnx.save(model, path)
     return matrix
+
+
+def open_network(path: Path) -> OnnxRuntimeCpu:
+    """An encoder that `write_projection` or the trainer has written, on one thread."""
+    network = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=1)
+    network.load(path)
+    return network
 
 
 def tiny_preset(**changes: object) -> Preset:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from rich.console import Console
-from support.bundles import write_projection
+from support.bundles import open_network, write_projection
 from support.clips import MemoryClip
 
 from engines.errors import (
@@ -499,13 +499,13 @@ def test_features_are_shared_by_runs_of_the_same_input_and_network(
         bank = collect_features(
             clips,
             InputSpec(kind="appearance", stride=stride),
-            tmp_path / f"{network}.onnx",
+            open_network(tmp_path / f"{network}.onnx"),
+            network=tmp_path / f"{network}.onnx",
             frame=FrameSpec(width=168, height=112),
             gate=GateSpec(),
             frames=100,
             mirrored=False,
             folder=tmp_path / run,
-            threads=1,
             progress=SilentTraining(),
             cache=tmp_path / "cache" if shared else None,
         )

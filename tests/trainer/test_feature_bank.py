@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from support.bundles import write_projection
+from support.bundles import open_network, write_projection
 from support.clips import MemoryClip
 
-from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.model_spec import FrameSpec, GateSpec, InputSpec
 from trainer.collect import observe_clip
 from trainer.feature_bank import ClipFeatures, collect_features
@@ -22,13 +21,13 @@ def bank(tmp_path: Path, clip: MemoryClip, *, mirrored: bool) -> ClipFeatures:
     (found,) = collect_features(
         [clip],
         SPEC,
-        tmp_path / "network.onnx",
+        open_network(tmp_path / "network.onnx"),
+        network=tmp_path / "network.onnx",
         frame=FRAME,
         gate=GateSpec(),
         frames=100,
         mirrored=mirrored,
         folder=tmp_path / str(mirrored),
-        threads=1,
         progress=SilentTraining(),
     )
     return found
@@ -38,8 +37,7 @@ def test_mirrored_windows_are_looked_at_too(tmp_path: Path) -> None:
     write_projection(tmp_path / "network.onnx", seed=0)
     clip = MemoryClip(length=8)
     found = bank(tmp_path, clip, mirrored=True)
-    network = OnnxRuntimeCpu(input_name="patches", output_name="latent", threads=1)
-    network.load(tmp_path / "network.onnx")
+    network = open_network(tmp_path / "network.onnx")
     windows = np.concatenate(
         [
             cells[""].gather()

@@ -9,9 +9,10 @@ from torch import nn
 
 from trainer.export import export_network
 from trainer.models.student import Student
+from trainer.open_encoder import TorchEncoder, open_encoder
 from trainer.preset_sections import StudentPreset
 from trainer.progress import SilentTraining
-from trainer.teaching import Lessons, Teacher
+from trainer.teaching import Lessons, ask
 from trainer.train_student import CHECKPOINT, train_student
 from trainer.variations import Variations
 
@@ -102,11 +103,12 @@ def test_a_teacher_sees_rgb_whatever_the_order_of_the_picture(tmp_path: Path) ->
         def forward(self, patches: torch.Tensor) -> torch.Tensor:
             return patches.mean((2, 3))
 
-    export_network(Channels(), tmp_path / "t.onnx", side=8)
+    network = tmp_path / "t.onnx"
+    export_network(Channels(), network, side=8)
     blue = np.zeros((70, 8, 8, 3), np.uint8)
     blue[..., 0] = 255
-    teacher = Teacher(tmp_path / "t.onnx", threads=1)
-    answers = teacher.answers(blue)
+    teacher = open_encoder(Channels(), network, device=CPU, threads=1)
+    answers = ask(teacher, blue)
     teacher.close()
     np.testing.assert_allclose(answers, np.tile([0.0, 0.0, 1.0], (70, 1)), atol=1e-3)
 
@@ -132,3 +134,17 @@ def test_grey_footage_gives_coloured_shapes_only_sometimes() -> None:
     changed = [(drawn.drawn_on() != 90).mean() for _ in range(20)]
     assert min(changed) > 0.0
     assert np.median(changed) < 0.9
+
+
+def test_pytorch_and_onnx_runtime_look_alike(tmp_path: Path) -> None:
+    """On a GPU windows are looked at with PyTorch; the CPU stands in for it."""
+    student = Student(side=SIDE, filters=(8, 16), hidden=32, dimensions=DIMENSIONS)
+    export_network(student.eval(), tmp_path / "s.onnx", side=SIDE, channels=1)
+    windows = np.random.default_rng(0).random((9, 1, SIDE, SIDE), np.float32)
+    runtime = open_encoder(student, tmp_path / "s.onnx", device=CPU, threads=1)
+    torch_one = TorchEncoder(student, CPU)
+    np.testing.assert_allclose(torch_one.infer(windows), runtime.infer(windows), atol=1e-5)
+    torch_one.close()
+    torch_one.close()
+    with pytest.raises(ValueError, match="closed"):
+        torch_one.infer(windows)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from trainer.trust import SeenClip, auc_by_kind, choose_weights
+from trainer.trust import TIE, SeenClip, auc_by_kind, choose_weights
 
 SHAPE = (6, 8)
 
@@ -69,6 +69,20 @@ def test_streams_that_see_different_things_both_count() -> None:
 def test_equally_good_weights_fall_to_the_preset() -> None:
     seen = clips(50.0, 50.0)  # everything finds it
     assert choose_weights(seen, (0.3, 0.7), 0.1)[0] == pytest.approx((0.3, 0.7))
+
+
+def test_a_stream_on_call_takes_part_only_where_it_is_needed() -> None:
+    """Of weight 0 in the preset; what the first one sees, too, needs no second."""
+    chosen, tried = choose_weights(clips(50.0, 50.0), (1.0, 0.0), 0.05)
+    assert chosen == (1.0, 0.0)
+    rng = np.random.default_rng(1)
+    seen = [clip(rng, "reversed", (0.0, 5.0)), clip(rng, "object", (5.0, 0.0))]
+    seen.append(clip(rng, "", (0, 0)))
+    chosen, tried = choose_weights(seen, (1.0, 0.0), 0.05)
+    mean = {w[1]: np.mean(list(by_kind.values())) for w, by_kind in tried.items()}
+    assert chosen[1] > 0.0
+    enough = max(mean.values()) - TIE
+    assert chosen[1] == min(share for share, value in mean.items() if value >= enough)
 
 
 def test_where_nothing_can_be_learned_the_preset_stays() -> None:
