@@ -7,6 +7,7 @@ from clips that neither the weights nor the statistics have seen.
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -79,8 +80,7 @@ def assemble_bundle(
         DataError: Nothing moves in the held-out clips, or a part does not fit.
         CannotCreateError: `root` cannot be written.
     """
-    statistics, map_shape = _statistics(preset, streams, fit, held_out, threads, progress)
-    specs = [stream_spec(stream) for stream in streams]
+    statistics, shapes = _statistics(preset, streams, fit, held_out, threads, progress)
     trust = None
     if preset.trust is not None:
         progress("trust: synthetic anomalies in footage that the heads have not learned from")
@@ -93,13 +93,19 @@ def assemble_bundle(
             progress=progress,
         )
         weights = trust.weights
-        specs = [spec.model_copy(update={"weight": weights[spec.name]}) for spec in specs]
+        streams = [
+            dataclasses.replace(part, weight=weights[part.name])
+            for part in streams
+            # A stream on call that is not needed would only cost time on the device.
+            if weights[part.name] or part.weight
+        ]
+    rows, columns = max((shapes[part.name] for part in streams), key=lambda s: s[0] * s[1])
     model = ModelSpec(
         name=preset.name,
         frame=preset.frame,
         gate=preset.gate,
-        streams=tuple(specs),
-        map=MapSpec(rows=map_shape[0], columns=map_shape[1]),
+        streams=tuple(stream_spec(part) for part in streams),
+        map=MapSpec(rows=rows, columns=columns),
         fusion=preset.fusion,
         trust=None if trust is None else trust.record,
         training=record,
@@ -150,8 +156,8 @@ def _statistics(
     held_out: Sequence[NormalClip],
     threads: int,
     progress: Progress,
-) -> tuple[dict[str, StreamStatistics], tuple[int, int]]:
-    """Statistics by stream, and the size of the finest grid.
+) -> tuple[dict[str, StreamStatistics], dict[str, tuple[int, int]]]:
+    """Statistics and size of the grid by stream.
 
     A stream that brings its energies out of sample is done; one that learned nothing takes all
     clips; the others take the clips that they have not seen.
@@ -162,7 +168,6 @@ def _statistics(
         (held_out, [part for part in streams if part.name not in samples]),
         (fit, [part for part in streams if part.learned is None]),
     )
-    shapes: dict[str, tuple[int, int]] = {}
     for clips, parts in walks:
         if not parts:
             continue
@@ -177,7 +182,7 @@ def _statistics(
         part.name: _fit_statistics(samples[part.name], shapes[part.name], part.pooling)
         for part in streams
     }
-    return statistics, max(shapes.values(), key=lambda shape: shape[0] * shape[1])
+    return statistics, shapes
 
 
 def _pipeline(preset: Preset, parts: Sequence[StreamParts], threads: int) -> StreamPipeline:

@@ -195,7 +195,7 @@ class TrustPreset(Strict):
 
     Attributes:
         per_kind: Synthetic clips of each kind.
-        seconds: Length of each.
+        seconds: Length of each, and of the normal footage of each clip beside them.
         step: Weights are tried in steps of this size.
     """
 
