@@ -25,6 +25,8 @@ from trainer.clip_split import ClipSplit
 from trainer.collect import observe_clip
 from trainer.export import export_network, latents
 from trainer.feature_bank import ClipFeatures, collect_features
+from trainer.feature_points import sample_points
+from trainer.mixture_choice import ComponentChoice, CrossFit, choose_components, cross_fit, fitter
 from trainer.normal_clip import NormalClip
 from trainer.open_encoder import open_encoder
 from trainer.patch_store import spread
@@ -32,14 +34,6 @@ from trainer.preset import Preset
 from trainer.preset_sections import StreamPreset
 from trainer.progress import TrainingProgress
 from trainer.run_directory import RunDirectory
-from trainer.spherical_mixture import (
-    ComponentChoice,
-    CrossFit,
-    choose_components,
-    cross_fit,
-    fit_spherical,
-    sample_points,
-)
 from trainer.stream_parts import Arrays, LearnedParts, StreamParts
 from trainer.teaching import collect_lessons
 from trainer.train_student import train_student
@@ -114,8 +108,10 @@ def build_feature_stream(
     progress.say(
         f"{stream.name}: {sum(len(one.rows) for one in filled)} windows of {len(clips)} clips"
     )
+    fit = fitter(settings.covariance, seed=preset.seed)
     choice = choose_components(
         [np.concatenate(groups[n :: settings.folds]) for n in range(len(groups))[: settings.folds]],
+        fit,
         largest=settings.components,
         seed=preset.seed,
         rounds=1,
@@ -123,13 +119,14 @@ def build_feature_stream(
     )
     crossed = cross_fit(
         groups,
+        fit,
         folds=settings.folds,
         components=choice.components,
         seed=preset.seed,
         max_points=settings.samples,
     )
     points = sample_points(groups, max_points=settings.samples, seed=preset.seed)
-    mixture = fit_spherical(points, components=choice.components, seed=preset.seed)
+    mixture = fit(points, choice.components)
     run.note(**{f"{stream.name}_components": _table(choice)})
     progress.say(
         f"{stream.name}: {choice.components} components, chosen by held-out likelihood from "

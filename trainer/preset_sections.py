@@ -154,6 +154,7 @@ class FeaturePreset(Strict):
         mirrored: Learn each window with left and right exchanged too: who walked one way could walk
             the other. Which way is not the business of a look; see kind `direction`.
         components: Most components of the mixture; fewer if held-out likelihood says so.
+        covariance: Of a component; "spherical" ones share one variance.
         samples: Windows that one mixture is fitted on, at most.
         folds: Groups of clips for energies out of sample.
     """
@@ -162,6 +163,7 @@ class FeaturePreset(Strict):
     frames: Positive = 6000
     mirrored: bool = False
     components: Positive = 1000
+    covariance: Literal["spherical", "diag", "full"] = "spherical"
     samples: Positive = 40_000
     folds: Annotated[int, Field(ge=2)] = 4
 

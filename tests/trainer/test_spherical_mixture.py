@@ -7,33 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from support.mixtures import planted
 
 from edge.scoring.energy import MixtureEnergy
 from engines.errors import DataError
 from trainer.lloyd import move
-from trainer.spherical_mixture import (
-    SphericalMixture,
-    choose_components,
-    cross_fit,
-    fit_spherical,
-    sample_points,
-)
-
-Points = NDArray[np.float32]
-
-
-def planted(
-    n: int, components: int, latent: int = 64, spread: float = 0.02, seed: int = 0
-) -> tuple[Points, NDArray[np.float64]]:
-    """Points around unit-length centres, and the centres; every centre has points."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(components, latent))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    which = rng.permutation(np.arange(n) % components)
-    points = centres[which] + spread * rng.normal(size=(n, latent))
-    return points.astype(np.float32), centres
+from trainer.spherical_mixture import SphericalMixture, fit_spherical
 
 
 def test_one_component_is_the_mean_and_the_mean_variance() -> None:
@@ -121,107 +101,12 @@ def test_an_empty_component_starts_again_at_the_farthest_point() -> None:
     np.testing.assert_allclose(moved, [[11 / 3, 0.0], [9.0, 0.0]], rtol=1e-6)
 
 
-def test_a_tie_goes_to_the_smaller_mixture() -> None:
-    z = np.tile(np.eye(3, 5, dtype=np.float32), (40, 1))  # ten components end as three
-    choice = choose_components(np.array_split(z, 4), largest=10, seed=0)
-    assert choice.held_out[10] == pytest.approx(choice.held_out[3])
-    assert choice.components == 3
-
-
 def test_same_seed_same_mixture_another_seed_another() -> None:
     z = np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32)
     first, second, other = (fit_spherical(z, components=50, seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.means, second.means)
     assert first.variance == second.variance
     assert not np.array_equal(first.means, other.means)
-
-
-def test_three_clusters_and_little_footage_give_a_small_mixture() -> None:
-    z, _ = planted(240, 3)
-    choice = choose_components(np.array_split(z, 4), largest=1000, seed=0)
-    assert max(choice.held_out) == 180 // 8
-    assert list(choice.held_out) == [22, 7, 2, 1]
-    assert choice.components == 7  # of what was tried, the smallest that has all three clusters
-    few = choose_components([z[:20], z[20:40]], largest=1000, seed=0)
-    assert few.components <= 2
-    alone = choose_components([z[:3]], largest=1000, seed=0)
-    assert alone.components == 1
-
-
-def test_many_clusters_and_much_footage_give_a_large_mixture() -> None:
-    z, _ = planted(8000, 100, latent=32)
-    choice = choose_components(np.array_split(z, 4), largest=300, seed=0, rounds=1)
-    assert list(choice.held_out) == [300, 100, 30, 10, 3, 1]
-    assert choice.components >= 100
-    assert choice.held_out[choice.components] > choice.held_out[30] + 10
-
-
-def test_where_components_do_not_help_one_is_chosen() -> None:
-    z = np.random.default_rng(0).normal(size=(2000, 40)).astype(np.float32)
-    assert choose_components(np.array_split(z, 4), largest=200, seed=0).components == 1
-
-
-def test_energies_out_of_sample_are_larger_for_what_is_memorised() -> None:
-    """Every clip has looks of its own: in sample they are learnt, out of sample they are new."""
-    clips = [planted(200, 10, seed=seed)[0] for seed in range(6)]
-    outside = cross_fit(clips, folds=3, components=60, seed=0).energies
-    inside = fit_spherical(np.concatenate(clips), components=60, seed=0)
-    assert [len(energies) for energies in outside] == [200] * 6
-    for clip, energies in zip(clips, outside, strict=True):
-        assert energies.dtype == np.float64
-        assert energies.min() > inside.energy(clip).max()
-
-
-def test_a_group_is_judged_by_a_mixture_of_the_other_folds() -> None:
-    clips = [planted(100, 5, seed=seed)[0] for seed in range(5)]
-    got = cross_fit(clips, folds=2, components=8, seed=4)
-    others = fit_spherical(np.concatenate(clips[1::2]), components=8, seed=4)
-    for index in (0, 2, 4):
-        np.testing.assert_array_equal(got.energies[index], others.energy(clips[index]))
-        unseen = got.unseen[index]
-        assert unseen is not None
-        np.testing.assert_array_equal(unseen.means, others.means)
-    assert got.unseen[1] is got.unseen[3] is not got.unseen[0]
-
-
-def test_a_single_group_is_cut_in_blocks_of_time() -> None:
-    z = np.concatenate([planted(100, 4, seed=seed)[0] for seed in range(4)])
-    empty = z[:0]
-    found = cross_fit([empty, z], folds=4, components=20, seed=0)
-    energies = found.energies[1]
-    assert found.unseen == [None, None]
-    without_second = fit_spherical(np.concatenate([z[:100], z[200:]]), components=20, seed=0)
-    np.testing.assert_array_equal(energies[100:200], without_second.energy(z[100:200]))
-    assert len(cross_fit([z[:2]], folds=5, components=3, seed=0).energies[0]) == 2
-
-
-def test_samples_are_spread_evenly_and_repeat_nothing() -> None:
-    sizes = [1000, 0, 10, 3000]
-    starts = np.cumsum([0, *sizes[:-1]])
-    groups = [
-        (start + np.arange(size, dtype=np.float32))[:, None]
-        for start, size in zip(starts, sizes, strict=True)
-    ]
-    sample = sample_points(groups, max_points=401, seed=0)[:, 0]
-    assert len(sample) == len(set(sample)) == 401
-    for start, size in zip(starts, sizes, strict=True):
-        taken = ((sample >= start) & (sample < start + size)).sum()
-        assert abs(taken - 401 * size / 4010) <= 1
-    np.testing.assert_array_equal(sample, sample_points(groups, max_points=401, seed=0)[:, 0])
-    assert not np.array_equal(sample, sample_points(groups, max_points=401, seed=1)[:, 0])
-    assert len(sample_points(groups, max_points=9999, seed=0)) == 4010
-    # No step in step with the cells of a frame: every one of eight cells is drawn.
-    assert len(set(sample_points(groups[3:], max_points=375, seed=0)[:, 0] % 8)) == 8
-
-
-def test_samples_limit_what_is_fitted() -> None:
-    clips = [planted(300, 5, seed=seed)[0] for seed in range(4)]
-    got = cross_fit(clips, folds=2, components=5, seed=0, max_points=100).energies
-    sample = sample_points(clips[1::2], max_points=100, seed=0)
-    expected = fit_spherical(sample, components=5, seed=0).energy(clips[0])
-    np.testing.assert_array_equal(got[0], expected)
-    choice = choose_components(clips, largest=1000, seed=0, max_points=100)
-    assert max(choice.held_out) == 100 // 8
 
 
 GOOD = np.eye(8, dtype=np.float32)
@@ -237,15 +122,6 @@ MIXTURE = SphericalMixture(np.ones(1), np.zeros((1, 4), np.float32), 1.0)
         lambda: fit_spherical(GOOD * np.float32(np.nan), components=1, seed=0),
         lambda: fit_spherical(GOOD, components=0, seed=0),
         lambda: fit_spherical(GOOD, components=1, iterations=0, seed=0),
-        lambda: choose_components([GOOD, GOOD[:, :3]], largest=2, seed=0),
-        lambda: choose_components([], largest=2, seed=0),
-        lambda: choose_components([GOOD[:1]], largest=2, seed=0),
-        lambda: choose_components([GOOD, GOOD], largest=0, seed=0),
-        lambda: choose_components([GOOD, GOOD], largest=1, rounds=0, seed=0),
-        lambda: cross_fit([GOOD, GOOD], folds=1, components=1, seed=0),
-        lambda: cross_fit([GOOD[:1]], folds=2, components=1, seed=0),
-        lambda: cross_fit([GOOD, GOOD[:, :2]], folds=2, components=1, seed=0),
-        lambda: sample_points([GOOD], max_points=0, seed=0),
         lambda: MIXTURE.log_likelihood(GOOD),
         lambda: MIXTURE.energy(GOOD[0, :4]),
     ],
