@@ -81,6 +81,8 @@ class NetPreset(Strict):
         sigma_x2: Variance of a pixel given z: "residual" = held-out mean squared error of the
             pre-training, or a number; 0.5 gives Eq. (14) as printed.
         output: Last activation of the decoder.
+        reconstruction: Append how badly a patch is rebuilt (ln of the squared error of a pixel)
+            to the latent vector, one more coordinate of the energy; the decoder runs on the device.
     """
 
     filters: tuple[Positive, Positive, Positive, Positive] = (64, 128, 256, 64)
@@ -88,6 +90,7 @@ class NetPreset(Strict):
     components: Positive = 20
     sigma_x2: Literal["residual"] | Rate = "residual"
     output: Literal["sigmoid", "linear"] = "sigmoid"
+    reconstruction: bool = False
 
 
 class StagePreset(Strict):

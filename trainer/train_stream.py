@@ -17,14 +17,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import nn
 
 from engines.model_spec import InputSpec
 from trainer.checkpoint import TrainingState, copy_weights, load_state
 from trainer.diagnostics import examine, to_unit_range
 from trainer.distributed import Ranks
 from trainer.em import EmResult, Vectors, fit_mixture
-from trainer.export import deployed_parameters, export_encoder, latents
+from trainer.export import (
+    ExportedEncoder,
+    RebuildingEncoder,
+    deployed_parameters,
+    export_network,
+    latents,
+)
+from trainer.freeze import add_coordinate, freeze_mixture, responsibilities
 from trainer.models.gmfc_vae import GmfcVae
 from trainer.models.mixture_prior import MixturePrior
 from trainer.patch_store import PatchStore, decode_patches, spread
@@ -149,10 +156,10 @@ def build_model(
 
 
 @torch.no_grad()
-def encode(model: GmfcVae, store: PatchStore, *, limit: int, device: torch.device) -> Vectors:
-    """Latent means of at most `limit` patches, spread evenly: float64 (n, J)."""
+def encode(encoder: nn.Module, store: PatchStore, *, limit: int, device: torch.device) -> Vectors:
+    """Latent vectors of at most `limit` patches, spread evenly: float64 (n, J)."""
     pieces = [
-        model.encoder(to_unit_range(torch.from_numpy(patches), device)).double().cpu().numpy()
+        encoder(to_unit_range(torch.from_numpy(patches), device)).double().cpu().numpy()
         for _, patches in store.ordered(batch=_BATCH, limit=limit)
     ]
     return np.concatenate(pieces)
@@ -199,8 +206,8 @@ def _fit_prior(task: StreamTask, preset: Preset) -> EmResult:
     device = task.ranks.device
     task.model.eval()
     return fit_mixture(
-        encode(task.model, task.fit, limit=preset.em.patches, device=device),
-        encode(task.model, task.held_out, limit=preset.em.patches, device=device),
+        encode(task.model.encoder, task.fit, limit=preset.em.patches, device=device),
+        encode(task.model.encoder, task.held_out, limit=preset.em.patches, device=device),
         components=preset.model.components,
         restarts=preset.em.restarts,
         iterations=preset.em.iterations,
@@ -234,15 +241,21 @@ def _freeze(
 ) -> TrainedStream:
     """Step 5, on rank 0."""
     model = task.model.eval()
-    z = encode(model, task.fit, limit=_PRUNING_PATCHES, device=task.ranks.device)
-    mixture, pruned = freeze_mixture(model.prior, z, prune=preset.training.prune)
+    z = encode(model.encoder, task.fit, limit=_PRUNING_PATCHES, device=task.ranks.device)
+    gamma = responsibilities(model.prior, z)
+    mixture, kept = freeze_mixture(model.prior, gamma, prune=preset.training.prune)
+    deployed: nn.Module = ExportedEncoder(model.encoder)
+    if preset.model.reconstruction:
+        deployed = RebuildingEncoder(model.encoder, model.decoder)
+        extended = encode(deployed, task.fit, limit=_PRUNING_PATCHES, device=task.ranks.device)
+        mixture = add_coordinate(mixture, gamma[:, kept], extended[:, -1])
     chosen = spread(task.held_out.count, _PARITY_PATCHES)
     patches = decode_patches(task.held_out.read(chosen))
     network = task.folder / NETWORK_NAME
-    error = export_encoder(model.encoder, network, patch=stream.patch, samples=patches)
-    kept = len(mixture["weights"])
+    error = export_network(deployed, network, side=stream.patch, samples=patches)
+    pruned = gamma.shape[1] - len(kept)
     task.progress.say(
-        f"{task.name}: {kept} components kept, {pruned} dropped; "
+        f"{task.name}: {len(kept)} components kept, {pruned} dropped; "
         f"ONNX Runtime and PyTorch differ by {error:.1e} at most"
     )
     parts = StreamParts(
@@ -251,10 +264,10 @@ def _freeze(
         weight=stream.weight,
         learned=LearnedParts(
             network=network,
-            parameters=deployed_parameters(model.encoder),
+            parameters=deployed_parameters(deployed),
             mixture=mixture,
             parity_patches=patches,
-            parity_latents=latents(model.encoder, patches),
+            parity_latents=latents(deployed, patches),
         ),
         pooling=stream.statistics,
         blur_cells=stream.blur_cells,
@@ -268,37 +281,3 @@ def _freeze(
         max_error=error,
         pruned=pruned,
     )
-
-
-@torch.no_grad()
-def freeze_mixture(
-    prior: MixturePrior, z: NDArray[np.float64], *, prune: float
-) -> tuple[dict[str, NDArray[np.generic]], int]:
-    """Head arrays without the components that hold nothing.
-
-    Args:
-        prior: The trained mixture.
-        z: Latent means of normal patches, float64 (N, J).
-        prune: A component with mean gamma below 1 / (prune K) is dropped; 0 keeps all.
-
-    Returns:
-        weights (K',), means (K', J), variances (K', J), float64, weights summing to 1; and how many
-        components were dropped.
-    """
-    exact = MixturePrior(*prior.means.shape).double()
-    exact.load_state_dict({k: v.double().cpu() for k, v in prior.state_dict().items()})
-    gamma = np.concatenate(
-        [
-            exact.log_responsibilities(torch.from_numpy(z[i : i + _BATCH])).exp().numpy()
-            for i in range(0, len(z), _BATCH)
-        ]
-    ).mean(0)
-    components = len(gamma)
-    kept = np.flatnonzero(gamma >= (1.0 / (prune * components) if prune else 0.0))
-    weights = torch.softmax(exact.logits, 0).numpy()[kept]
-    arrays: dict[str, NDArray[np.generic]] = {
-        "weights": weights / weights.sum(),
-        "means": exact.means.numpy()[kept],
-        "variances": exact.log_variances.exp().numpy()[kept],
-    }
-    return arrays, components - len(kept)

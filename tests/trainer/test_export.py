@@ -12,8 +12,15 @@ import torch
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.errors import InternalError
 from trainer import export
-from trainer.export import OPSET, deployed_parameters, export_encoder, latents
-from trainer.models.gmfc_vae import Encoder
+from trainer.export import (
+    OPSET,
+    ExportedEncoder,
+    RebuildingEncoder,
+    deployed_parameters,
+    export_network,
+    latents,
+)
+from trainer.models.gmfc_vae import Decoder, Encoder
 
 TABLE_ONE = (64, 128, 256, 64)
 
@@ -26,7 +33,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encoder, Path, f
         for parameter in encoder.parameters():
             parameter.mul_(2.0)  # latent values of order 1, as after training
     path = tmp_path_factory.mktemp("onnx") / "encoder.onnx"
-    return encoder, path, export_encoder(encoder, path, patch=28)
+    return encoder, path, export_network(ExportedEncoder(encoder), path, side=28)
 
 
 def test_error_is_measured_and_small(exported: tuple[Encoder, Path, float]) -> None:
@@ -52,9 +59,9 @@ def test_the_graph_is_what_the_bundle_promises(exported: tuple[Encoder, Path, fl
     onnx.checker.check_model(model, full_check=True)
     assert [(i.domain, i.version) for i in model.opset_import] == [("", OPSET)]
     assert {node.op_type for node in model.graph.node} <= {"Conv", "Relu", "Reshape", "Flatten"}
-    assert deployed_parameters(encoder) == 633_024 + 64 * 64 + 64
+    assert deployed_parameters(ExportedEncoder(encoder)) == 633_024 + 64 * 64 + 64
     # float32 weights and a few hundred bytes of graph, nothing else
-    assert path.stat().st_size < 4 * deployed_parameters(encoder) + 8192
+    assert path.stat().st_size < 4 * deployed_parameters(ExportedEncoder(encoder)) + 8192
 
 
 def test_the_file_names_no_path_of_the_machine(exported: tuple[Encoder, Path, float]) -> None:
@@ -66,13 +73,13 @@ def test_the_file_names_no_path_of_the_machine(exported: tuple[Encoder, Path, fl
 def test_the_same_encoder_gives_the_same_file(
     exported: tuple[Encoder, Path, float], tmp_path: Path
 ) -> None:
-    export_encoder(exported[0], tmp_path / "again.onnx", patch=28)
+    export_network(ExportedEncoder(exported[0]), tmp_path / "again.onnx", side=28)
     assert (tmp_path / "again.onnx").read_bytes() == exported[1].read_bytes()
 
 
 def test_exporting_leaves_the_encoder_as_it_was(tmp_path: Path) -> None:
     encoder = Encoder((4, 4, 4, 4), 3, 8).double().train()
-    export_encoder(encoder, tmp_path / "encoder.onnx", patch=8)
+    export_network(ExportedEncoder(encoder), tmp_path / "encoder.onnx", side=8)
     assert encoder.training
     assert next(encoder.parameters()).dtype == torch.float64
 
@@ -86,4 +93,22 @@ def test_a_file_that_differs_from_torch_is_refused(
     wrong = export._onnx_bytes(export.ExportedEncoder(other).eval(), (3, 8, 8))
     monkeypatch.setattr(export, "_onnx_bytes", lambda *_: wrong)
     with pytest.raises(InternalError, match="differ by"):
-        export_encoder(encoder, tmp_path / "encoder.onnx", patch=8)
+        export_network(ExportedEncoder(encoder), tmp_path / "encoder.onnx", side=8)
+
+
+def test_how_badly_a_patch_is_rebuilt_is_the_last_coordinate(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder, decoder = Encoder((8, 8, 8, 8), 5, 28), Decoder((8, 8, 8, 8), 5, 28)
+    module = RebuildingEncoder(encoder, decoder)
+    path = tmp_path / "encoder.onnx"
+    export_network(module, path, side=28)
+    patches = np.random.default_rng(1).random((6, 3, 28, 28), dtype=np.float32)
+    found = latents(module, patches)
+    assert found.shape == (6, 6)
+    x = torch.from_numpy(patches)
+    with torch.no_grad():
+        z = encoder(x)
+        error = (x - decoder(z)).square().mean((1, 2, 3))
+    np.testing.assert_allclose(found[:, :5], z.numpy(), atol=1e-6)
+    np.testing.assert_allclose(found[:, 5], np.log(error.numpy() + 1e-5), atol=1e-5)
+    assert {"ConvTranspose", "Log"} <= {node.op_type for node in onnx.load(path).graph.node}

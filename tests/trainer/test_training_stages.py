@@ -15,13 +15,14 @@ from engines.errors import InternalError
 from trainer.checkpoint import TrainingState
 from trainer.diagnostics import HeldOut, examine, fixed_noise, to_unit_range
 from trainer.distributed import single
+from trainer.freeze import add_coordinate, freeze_mixture, responsibilities
 from trainer.models.gmfc_vae import GmfcVae
 from trainer.models.mixture_prior import MixturePrior
 from trainer.objectives import adam, choose_precision
 from trainer.patch_store import PatchStore, decode_patches
 from trainer.preset import Preset
 from trainer.progress import SilentTraining
-from trainer.train_stream import TrainedStream, build_model, freeze_mixture
+from trainer.train_stream import TrainedStream, build_model
 from trainer.training_loop import HISTORY_NAME, StreamTask, run_stage
 
 
@@ -243,12 +244,34 @@ def test_pruning_drops_what_holds_nothing_and_renormalises() -> None:
     rng = np.random.default_rng(0)
     z = rng.normal(size=(400, 2))
     z[200:, 0] += 5.0
-    arrays, dropped = freeze_mixture(prior, z, prune=20.0)
-    assert dropped == 1
+    gamma = responsibilities(prior, z)
+    np.testing.assert_allclose(gamma.sum(1), 1.0)
+    arrays, kept = freeze_mixture(prior, gamma, prune=20.0)
+    assert kept.tolist() == [0, 1]
     np.testing.assert_allclose(arrays["weights"], [0.4, 0.6], rtol=1e-6)
     np.testing.assert_allclose(arrays["means"], [[0, 0], [5, 0]])
     assert {a.dtype for a in arrays.values()} == {np.dtype(np.float64)}
-    assert freeze_mixture(prior, z, prune=0.0)[1] == 0
+    assert len(freeze_mixture(prior, gamma, prune=0.0)[1]) == 3
+
+
+def test_one_more_coordinate_is_that_of_each_components_patches() -> None:
+    rng = np.random.default_rng(0)
+    own = np.arange(400) % 2
+    gamma = np.eye(2)[own]
+    values = np.where(own, 3.0, -1.0) + rng.normal(0, np.where(own, 0.5, 0.1))
+    head = {
+        "weights": np.array([0.4, 0.6]),
+        "means": np.zeros((2, 3)),
+        "variances": np.ones((2, 3)),
+    }
+    longer = add_coordinate(head, gamma, values)
+    assert longer["means"].shape == longer["variances"].shape == (2, 4)
+    for component in (0, 1):
+        group = values[own == component]
+        assert longer["means"][component, 3] == pytest.approx(group.mean())
+        floor = 0.01 * values.var()
+        assert longer["variances"][component, 3] == pytest.approx(max(group.var(), floor))
+    np.testing.assert_array_equal(longer["weights"], head["weights"])
 
 
 def test_noise_depends_on_the_key_alone() -> None:
