@@ -1,7 +1,7 @@
 """INT8 ranges: the size of one int8 step for each activation, from normal patches.
 
-The network runs once over the patches to find the largest size of each activation, and once more
-for histograms of sizes. The step is then chosen by one of three methods.
+The network runs once over the patches to find the largest size and the means of each activation,
+and once more for histograms of sizes. The step is then chosen by one of three methods.
 
 ``mse`` (default) takes the step with the least mean squared rounding and clipping error,
 ``percentile`` one that clips a hundred-thousandth of the values, ``max`` one that clips none.
@@ -10,7 +10,7 @@ Entropy (Kullback-Leibler) is not offered: behind a ReLU the spike at zero makes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engines.errors import DataError
 from engines.network_file import read_network
-from engines.qdq_network import LEVELS, SMALLEST_SCALE
+from engines.qdq_network import LEVELS, SMALLEST_SCALE, ActivationRange
 
 RangeMethod = Literal["mse", "percentile", "max"]
 RANGE_METHODS: Final[tuple[RangeMethod, ...]] = ("mse", "percentile", "max")
@@ -31,15 +31,15 @@ _FRACTIONS = np.linspace(0.2, 1.0, 81)
 _BATCH = 16
 
 
-def activation_scales(
+def activation_ranges(
     network: bytes,
     patches: NDArray[np.float32],
     tensors: Sequence[str],
     *,
     method: RangeMethod = "mse",
     threads: int = 0,
-) -> dict[str, float]:
-    """Size of one int8 step of each tensor.
+) -> dict[str, ActivationRange]:
+    """Size of one int8 step of each tensor, and its mean in each channel.
 
     Args:
         network: FP32 network with one input.
@@ -49,7 +49,7 @@ def activation_scales(
         threads: Of ONNX Runtime; 0 lets it choose.
 
     Returns:
-        Tensor name to step, positive.
+        Tensor name to range; steps are positive.
 
     Raises:
         DataError: No patches, or activations that are not finite.
@@ -60,24 +60,30 @@ def activation_scales(
         )
     session = _session_with_outputs(network, tensors, threads)
     largest = dict.fromkeys(tensors, 0.0)
+    sums: dict[str, NDArray[np.float64]] = {}
+    sizes = dict.fromkeys(tensors, 0)
     for found in _run(session, patches, tensors):
         for name, values in found.items():
             largest[name] = max(largest[name], float(np.abs(values).max(initial=0.0)))
+            rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+            sums[name] = sums.get(name, 0.0) + rows.sum(axis=1, dtype=np.float64)
+            sizes[name] += rows.shape[1]
     endless = sorted(name for name, value in largest.items() if not np.isfinite(value))
     if endless:
         raise DataError(
             f"activation {endless[0]} is not finite on {len(patches)} patches",
             mend="the network is broken: train and export again",
         )
-    if method == "max":
-        return {name: max(value / LEVELS, SMALLEST_SCALE) for name, value in largest.items()}
-    histograms = {name: np.zeros(BINS, np.int64) for name in tensors}
-    for found in _run(session, patches, tensors):
-        for name, values in found.items():
-            histograms[name] += size_histogram(values, largest[name])
-    choose = _least_error if method == "mse" else _percentile
+    steps = {name: value / LEVELS for name, value in largest.items()}
+    if method != "max":
+        choose = _least_error if method == "mse" else _percentile
+        histograms = _histograms(session, patches, largest)
+        steps = {name: choose(histograms[name], largest[name]) for name in tensors}
     return {
-        name: max(choose(histograms[name], largest[name]), SMALLEST_SCALE) for name in tensors
+        name: ActivationRange(
+            step=max(steps[name], SMALLEST_SCALE), means=sums[name] / sizes[name]
+        )
+        for name in tensors
     }
 
 
@@ -87,6 +93,16 @@ def size_histogram(values: NDArray[np.float32], largest: float) -> NDArray[np.in
         return np.bincount([0] * values.size, minlength=BINS)
     places = (np.abs(values.ravel()) * (BINS / largest)).astype(np.int64)
     return np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
+
+
+def _histograms(
+    session: Any, patches: NDArray[np.float32], largest: Mapping[str, float]
+) -> dict[str, NDArray[np.int64]]:
+    histograms = {name: np.zeros(BINS, np.int64) for name in largest}
+    for found in _run(session, patches, list(largest)):
+        for name, values in found.items():
+            histograms[name] += size_histogram(values, largest[name])
+    return histograms
 
 
 def _least_error(histogram: NDArray[np.int64], largest: float) -> float:

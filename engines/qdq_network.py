@@ -7,7 +7,9 @@ The form is the one that every TensorRT from 10.3 on builds, strongly typed:
   activation function and not before it, one scale for the tensor;
 - weights stored as int8 in -127 .. 127 with a DequantizeLinear, one scale for each output channel
   on axis 0;
-- biases and everything else stay FP32; nothing on the outputs of the last layers.
+- biases and everything else stay FP32; nothing on the outputs of the last layers. What rounding a
+  layer's weights adds to its outputs on average is taken out of its bias (Nagel et al. 2019,
+  "Data-free quantization through weight equalization and bias correction").
 
 Where such an activation also goes around a block into an Add, the Add takes the dequantised one:
 TensorRT fuses a residual only where both of its ends are quantised.
@@ -29,6 +31,19 @@ LEVELS = 127.0
 """Largest int8 step on either side of zero; -128 is not used, so that the range is symmetric."""
 # TensorRT refuses a scale of zero: what a dead channel or a dead activation would have.
 SMALLEST_SCALE = 1e-8 / LEVELS
+
+
+@dataclass(frozen=True)
+class ActivationRange:
+    """What normal patches say of one activation.
+
+    Attributes:
+        step: Size of one int8 step, positive.
+        means: float64, one mean for each channel (axis 1).
+    """
+
+    step: float
+    means: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -68,15 +83,14 @@ def plain_fp32(network: bytes) -> bytes:
     return bytes(_plain(network).SerializeToString(deterministic=True))
 
 
-def qdq_from_scales(
-    network: bytes, scales: Mapping[str, float], *, skip: Collection[str] = ()
+def qdq_from_ranges(
+    network: bytes, ranges: Mapping[str, ActivationRange], *, skip: Collection[str] = ()
 ) -> bytes:
     """Write the INT8 network.
 
     Args:
         network: FP32 network, compact or not.
-        scales: Size of one int8 step of each activation, by tensor name (see
-            `calibration.activation_ranges`).
+        ranges: Of each activation, by tensor name (see `calibration.activation_ranges`).
         skip: Names of layers that stay FP32.
 
     Returns:
@@ -85,7 +99,7 @@ def qdq_from_scales(
     Raises:
         UnavailableError: The package onnx is not installed.
         DataError: Not an ONNX network, nothing to quantise, a layer in `skip` that is not there,
-            or a scale that is missing or not positive.
+            or a range that is missing or not positive.
     """
     import onnx  # noqa: PLC0415  see engines.network_file
 
@@ -100,7 +114,7 @@ def qdq_from_scales(
     chosen = {layer.name: layer for layer in layers if layer.name not in skip}
     if not chosen:
         raise DataError(f"no layer is left to quantise, {len(layers)} are there")
-    _Writer(model.graph, scales).write(chosen)
+    _Writer(model.graph, ranges).write(chosen)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -141,17 +155,27 @@ def _layers(graph: Any) -> tuple[Layer, ...]:
     return tuple(found)
 
 
+def _rounded(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    steps = weight_scales(weight)
+    scaled = weight / steps.reshape(-1, *([1] * (weight.ndim - 1)))
+    return np.clip(np.rint(scaled), -LEVELS, LEVELS).astype(np.int8), steps
+
+
 class _Writer:
     """Puts the pairs into one graph."""
 
-    def __init__(self, graph: Any, scales: Mapping[str, float]) -> None:
+    def __init__(self, graph: Any, ranges: Mapping[str, ActivationRange]) -> None:
         self._graph = graph
-        self._scales = scales
+        self._ranges = ranges
+        self._fixed = {tensor.name: tensor for tensor in graph.initializer}
         self._added: list[Any] = []
 
     def write(self, chosen: Mapping[str, Layer]) -> None:
         pairs = {layer.activation: self._pair(layer.activation) for layer in chosen.values()}
         weights = {layer.weight: self._stored(layer.weight) for layer in chosen.values()}
+        for node in self._graph.node:
+            if node.name in chosen:
+                self._correct_bias(node, chosen[node.name])
         nodes: list[Any] = list(self._added)
         # A pair stands right behind what makes its tensor; the graph's inputs are there already.
         made_by_node = {name for node in self._graph.node for name in node.output}
@@ -183,7 +207,8 @@ class _Writer:
     def _pair(self, tensor: str) -> tuple[str, list[Any]]:
         from onnx import helper  # noqa: PLC0415  see engines.network_file
 
-        scale = self._scales.get(tensor, 0.0)
+        found = self._ranges.get(tensor)
+        scale = found.step if found is not None else 0.0
         if not (np.isfinite(scale) and scale > 0.0):
             raise DataError(f"activation {tensor} needs a positive scale, it has {scale:g}")
         step = self._constant(np.array(scale, np.float32), f"{tensor}.scale")
@@ -195,13 +220,9 @@ class _Writer:
         ]
 
     def _stored(self, name: str) -> str:
-        from onnx import helper, numpy_helper  # noqa: PLC0415  see engines.network_file
+        from onnx import helper  # noqa: PLC0415  see engines.network_file
 
-        tensor = next(t for t in self._graph.initializer if t.name == name)
-        values = numpy_helper.to_array(tensor)
-        steps = weight_scales(values)
-        shaped = steps.reshape(-1, *([1] * (values.ndim - 1)))
-        small = np.clip(np.rint(values / shaped), -LEVELS, LEVELS).astype(np.int8)
+        small, steps = _rounded(self._values(name))
         inputs = [
             self._constant(small, f"{name}.int8"),
             self._constant(steps, f"{name}.scale"),
@@ -212,6 +233,39 @@ class _Writer:
             helper.make_node("DequantizeLinear", inputs, [wide], name=f"{name}.DQ", axis=0)
         )
         return wide
+
+    def _correct_bias(self, node: Any, layer: Layer) -> None:
+        """Take the mean error of the rounded weights out of the layer's bias, where it has one.
+
+        The means hold inside the picture; at a padded border they are a little too large.
+        """
+        name = node.input[2] if len(node.input) > 2 else ""
+        readers = sum(list(other.input).count(name) for other in self._graph.node)
+        if name not in self._fixed or readers != 1:
+            return
+        weight = self._values(layer.weight)
+        small, steps = _rounded(weight)
+        error = small.reshape(len(steps), -1) * steps[:, None].astype(np.float64)
+        error -= weight.reshape(len(steps), -1)
+        error = error.reshape(len(steps), weight.shape[1], -1).sum(axis=2)
+        means = self._ranges[layer.activation].means
+        # A group of output channels sees its own part of the input channels.
+        groups = len(means) // weight.shape[1]
+        shift = np.einsum(
+            "goi,gi->go", error.reshape(groups, -1, weight.shape[1]), means.reshape(groups, -1)
+        )
+        bias = self._values(name).astype(np.float64) - shift.reshape(-1)
+        self._replace(name, bias.astype(np.float32))
+
+    def _values(self, name: str) -> NDArray[np.float32]:
+        from onnx import numpy_helper  # noqa: PLC0415  see engines.network_file
+
+        return np.asarray(numpy_helper.to_array(self._fixed[name]), dtype=np.float32)
+
+    def _replace(self, name: str, values: NDArray[np.float32]) -> None:
+        from onnx import numpy_helper  # noqa: PLC0415  see engines.network_file
+
+        self._fixed[name].CopyFrom(numpy_helper.from_array(values, name))
 
     def _constant(self, values: NDArray[np.generic], name: str) -> str:
         from onnx import numpy_helper  # noqa: PLC0415  see engines.network_file
