@@ -26,8 +26,8 @@ def _onnxruntime_cpu(network: NetworkSpec, precision: Precision, threads: int) -
 
 # Name -> (constructor, precisions it runs, best first).
 BACKENDS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
-    # FP16 is no faster than FP32 on a CPU, so it only runs where FP32 is not there.
-    OnnxRuntimeCpu.name: (_onnxruntime_cpu, ("fp32", "fp16")),
+    # FP16 and INT8 are no faster than FP32 here, so they only run where FP32 is not there.
+    OnnxRuntimeCpu.name: (_onnxruntime_cpu, ("fp32", "fp16", "int8")),
 }
 
 
