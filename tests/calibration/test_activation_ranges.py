@@ -57,8 +57,8 @@ def test_percentile_clips_a_hundred_thousandth() -> None:
     found = activation_ranges(NETWORK, values, ["patches"], method="percentile", threads=1)
     step = found["patches"].step
     assert step * LEVELS < 1.1
-    bin_size = values.max() / BINS
-    edge = np.quantile(values, PERCENTILE, method="higher")
+    bin_size = float(values.max()) / BINS
+    edge = float(np.quantile(values, PERCENTILE, method="higher"))
     assert step * LEVELS == pytest.approx(edge, abs=2 * bin_size)
 
 
