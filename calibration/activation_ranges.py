@@ -80,9 +80,7 @@ def activation_ranges(
         histograms = _histograms(session, patches, largest)
         steps = {name: choose(histograms[name], largest[name]) for name in tensors}
     return {
-        name: ActivationRange(
-            step=max(steps[name], SMALLEST_SCALE), means=sums[name] / sizes[name]
-        )
+        name: ActivationRange(step=max(steps[name], SMALLEST_SCALE), means=sums[name] / sizes[name])
         for name in tensors
     }
 

@@ -237,4 +237,3 @@ class _Search:
             harm.append(float(np.linalg.norm(self._runner.run(alone, some) - expected)))
             progress(f"layer {number} of {len(names)} alone: {name}")
         return tuple(names[place] for place in np.argsort(harm)[::-1])
-

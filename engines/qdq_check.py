@@ -70,9 +70,7 @@ class _Graph:
         self.model = model
         self.nodes = list(model.graph.node)
         self.constants: dict[str, NDArray[np.generic]] = {
-            t.name: numpy_helper.to_array(t)
-            for t in model.graph.initializer
-            if not t.external_data
+            t.name: numpy_helper.to_array(t) for t in model.graph.initializer if not t.external_data
         }
         for node in self.nodes:
             if node.op_type == "Constant" and node.attribute[0].name == "value":

@@ -98,12 +98,12 @@ def quantise_bundle(
                 _record(result, found[stream.name], clips),
             ),
         ]
-        network = stream.network.model_copy(update={"files": {**stream.network.files, "int8": file}})
+        network = stream.network.model_copy(
+            update={"files": {**stream.network.files, "int8": file}}
+        )
         changed[stream.name] = stream.model_copy(update={"network": network})
         sizes = {p: bundle.path(f).stat().st_size for p, f in stream.network.files.items()}
-        done.append(
-            QuantisedStream(stream.name, result, {**sizes, "int8": len(result.network)})
-        )
+        done.append(QuantisedStream(stream.name, result, {**sizes, "int8": len(result.network)}))
     if write:
         specs = tuple(changed.get(stream.name, stream) for stream in bundle.model.streams)
         update_bundle(bundle, bundle.model.model_copy(update={"streams": specs}), files)
@@ -154,7 +154,9 @@ def sample_patches(
             kept[name] += [np.stack([pool[slot] for slot in sorted(pool)])] if pool else []
     rng = np.random.default_rng(seed)
     return {
-        name: rng.permutation(np.concatenate(parts)) if parts else np.zeros((0, 1, 1, 1), np.float32)
+        name: rng.permutation(np.concatenate(parts))
+        if parts
+        else np.zeros((0, 1, 1, 1), np.float32)
         for name, parts in kept.items()
     }
 

@@ -194,7 +194,8 @@ def _checked(plan: CachedPlan, machine: Machine | None, fault: str) -> Checked:
         f"{plan.sidecar.bundle}, stream {plan.sidecar.stream}, {key.precision}, "
         f"{small} to {large} patches, tuned for {usual}",
         f"{made_for.library} {made_for.version}, {made_for.gpu or 'any GPU'}, compute capability "
-        f"{made_for.compute_capability}" + (f", L4T {made_for.release}" if made_for.release else ""),
+        f"{made_for.compute_capability}"
+        + (f", L4T {made_for.release}" if made_for.release else ""),
         f"built {plan.sidecar.built} in {plan.sidecar.seconds:g} s, "
         f"{plan.sidecar.plan_bytes / 1e6:.2f} MB",
     ]
@@ -341,8 +342,6 @@ class _Steps:
         now = time.monotonic()
         if now - self._told_s >= _TELL_EVERY_S or done == steps:
             self._told_s = now
-            click.echo(
-                f"  {phase}: step {done} of {steps}, {now - self._began_s:.0f} s", err=True
-            )
+            click.echo(f"  {phase}: step {done} of {steps}, {now - self._began_s:.0f} s", err=True)
         if done == steps:
             self._outermost = None

@@ -133,9 +133,7 @@ def test_what_the_checker_refuses_tensorrt_refuses_too(rtx: None, tmp_path: Path
     """And a file that is cut off ends in a clear error, not in a crash."""
     network = convolutional()
     activations = sorted({x.activation for x in quantisable_layers(network)})
-    int8 = qdq_from_ranges(
-        network, activation_ranges(network, patches(8), activations, threads=1)
-    )
+    int8 = qdq_from_ranges(network, activation_ranges(network, patches(8), activations, threads=1))
     changes: dict[str, Callable[[Any], None]] = {
         "shifted": _unsigned_shift,
         "dead": _dead_scale,

@@ -33,9 +33,7 @@ def test_what_goes_up_comes_down(driver: CudaDriver) -> None:
     driver.destroy_stream(stream)
 
 
-def test_memory_is_counted_and_its_end_names_both_sides(
-    driver: CudaDriver, cuda: FakeCuda
-) -> None:
+def test_memory_is_counted_and_its_end_names_both_sides(driver: CudaDriver, cuda: FakeCuda) -> None:
     before = driver.free_bytes()
     address = driver.allocate(4096)
     assert driver.free_bytes() == before - 4096

@@ -21,9 +21,7 @@ def test_it_builds_strongly_typed_with_profile_workspace_and_level(
 ) -> None:
     steps: list[tuple[str, int, int]] = []
     trt._says.append(("WARNING", "something odd"))
-    built = plan_from_onnx(
-        library, NETWORK, REQUEST, progress=lambda *step: steps.append(step)
-    )
+    built = plan_from_onnx(library, NETWORK, REQUEST, progress=lambda *step: steps.append(step))
     assert trt._seen.flags == 1 << 1
     assert trt._seen.profile == ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8))
     assert trt._seen.workspace == 64 << 20
@@ -86,9 +84,7 @@ def test_without_a_driver_there_is_no_builder(library: Library, trt: FakeTensorR
     assert "nvidia-smi" in str(error.value.mend)
 
 
-def test_a_refused_profile_and_a_fixed_batch_are_told(
-    library: Library, trt: FakeTensorRt
-) -> None:
+def test_a_refused_profile_and_a_fixed_batch_are_told(library: Library, trt: FakeTensorRt) -> None:
     model = onnx.load_from_string(NETWORK)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
     with pytest.raises(DataError, match=r"shape \[4, 3, 8, 8\]; its first axis must be free"):

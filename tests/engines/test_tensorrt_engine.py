@@ -28,7 +28,9 @@ def exact(batch: np.ndarray) -> np.ndarray:
     return np.asarray(session.run(None, {"patches": batch})[0])
 
 
-def opened(library: Library, driver: CudaDriver, plan: bytes = PLAN, **more: bool) -> TensorRtEngine:
+def opened(
+    library: Library, driver: CudaDriver, plan: bytes = PLAN, **more: bool
+) -> TensorRtEngine:
     return TensorRtEngine(library, driver, plan, where="net.plan", **NAMES, **more)
 
 
@@ -150,9 +152,7 @@ def test_a_run_that_is_refused_says_why(
     engine.close()
 
 
-def test_out_of_device_memory_is_told(
-    library: Library, driver: CudaDriver, cuda: FakeCuda
-) -> None:
+def test_out_of_device_memory_is_told(library: Library, driver: CudaDriver, cuda: FakeCuda) -> None:
     cuda.lib.fake_set_limit(6000)
     with pytest.raises(TemporaryError, match="12288 bytes were asked for"):
         opened(library, driver)  # 16 rows of 3 x 8 x 8 floats

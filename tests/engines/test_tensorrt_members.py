@@ -30,7 +30,10 @@ OBJECTS = {
     "e": "ParserError",
 }
 # Only on TensorRT-RTX: both stand behind a check of the library, in one function.
-RTX_ONLY = {("IBuilderConfig", "num_compute_capabilities"), ("IBuilderConfig", "set_compute_capability")}
+RTX_ONLY = {
+    ("IBuilderConfig", "num_compute_capabilities"),
+    ("IBuilderConfig", "set_compute_capability"),
+}
 RTX_NAMES = {"ComputeCapability"}
 
 

@@ -124,9 +124,7 @@ class FakeTensorRt:
                     monitor.phase_finish("Timing")
                     assert monitor.step_complete("Building engine", 0)
                     monitor.phase_finish("Building engine")
-                return fake_plan(
-                    network._onnx, fake._seen.profile[2][0], version=fake.__version__
-                )
+                return fake_plan(network._onnx, fake._seen.profile[2][0], version=fake.__version__)
 
         class Network(_guard("INetworkDefinition")):  # type: ignore[misc]
             _onnx = b""

@@ -51,7 +51,9 @@ def convolutional(*, seed: int = 0, spike: float = 1.0, opset: int = 18) -> byte
         helper.make_node("Add", ["b", "point.out"], ["c"]),
         helper.make_node("GlobalAveragePool", ["c"], ["d"]),
         helper.make_node("Flatten", ["d"], ["e"], axis=1),
-        helper.make_node("Gemm", ["e", "dense.weight", "dense.bias"], ["latent"], "dense", transB=1),
+        helper.make_node(
+            "Gemm", ["e", "dense.weight", "dense.bias"], ["latent"], "dense", transB=1
+        ),
     ]
     graph = helper.make_graph(
         nodes,

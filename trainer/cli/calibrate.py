@@ -65,7 +65,13 @@ from trainer.recalibrate import HOURS_PER_DAY, recalibrate
     show_default=True,
     help="Confidence of the bound that the footage proves.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap interval, or of the sample of patches.")
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of the bootstrap interval, or of the sample of patches.",
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=0),

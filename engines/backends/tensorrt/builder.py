@@ -145,9 +145,7 @@ def _made(library: Library, thing: Any, what: str, where: str | None) -> Any:
 
 def _refused(library: Library, parser: Any, where: str | None) -> DataError:
     errors = [parser.get_error(number) for number in range(parser.num_errors)]
-    reasons = [
-        f"{e.node_operator()} {e.node_name()}: {e.desc()}".lstrip(" :") for e in errors[:3]
-    ]
+    reasons = [f"{e.node_operator()} {e.node_name()}: {e.desc()}".lstrip(" :") for e in errors[:3]]
     return DataError(
         f"{library.name} {library.version_text} refuses the network: "
         + ("; ".join(reasons) or library.messages.reason()),
