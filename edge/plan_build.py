@@ -1,4 +1,4 @@
-"""Plans for all networks of a bundle: batch sizes, precisions with their fallback, parity, cache."""
+"""Plans for all networks of a bundle: batch sizes, precisions and fallback, parity, cache."""
 
 from __future__ import annotations
 

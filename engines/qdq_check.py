@@ -168,8 +168,10 @@ def _scales(graph: _Graph) -> Iterator[str]:
         if scale is None:
             yield f"{name} has a scale that is no constant"
             continue
-        if not (np.isfinite(scale) & (scale > 0)).all():
-            yield f"{name} has a scale of {float(np.min(scale)):g}, all must be positive"
+        values = np.asarray(scale, dtype=np.float64)
+        if not (np.isfinite(values) & (values > 0)).all():
+            worst = values.ravel()[int(np.argmin(np.where(np.isfinite(values), values, -1.0)))]
+            yield f"{name} has a scale of {worst:g}, all must be finite and positive"
         if scale.size > 1:
             yield from _channels(graph, name, node, scale.size)
 

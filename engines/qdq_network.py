@@ -122,7 +122,7 @@ def qdq_from_ranges(
 def weight_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """Step of each output channel (axis 0): largest size / 127, never zero; float32."""
     largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
-    return np.maximum(largest / LEVELS, SMALLEST_SCALE).astype(np.float32)
+    return np.asarray(np.maximum(largest / LEVELS, SMALLEST_SCALE), dtype=np.float32)
 
 
 def _plain(network: bytes) -> Any:
@@ -245,9 +245,9 @@ class _Writer:
             return
         weight = self._values(layer.weight)
         small, steps = _rounded(weight)
-        error = small.reshape(len(steps), -1) * steps[:, None].astype(np.float64)
-        error -= weight.reshape(len(steps), -1)
-        error = error.reshape(len(steps), weight.shape[1], -1).sum(axis=2)
+        rounded = small.reshape(len(steps), -1) * steps[:, None].astype(np.float64)
+        each = rounded - weight.reshape(len(steps), -1)
+        error = each.reshape(len(steps), weight.shape[1], -1).sum(axis=2)
         means = self._ranges[layer.activation].means
         # A group of output channels sees its own part of the input channels.
         groups = len(means) // weight.shape[1]

@@ -102,7 +102,9 @@ def quantise_bundle(
             update={"files": {**stream.network.files, "int8": file}}
         )
         changed[stream.name] = stream.model_copy(update={"network": network})
-        sizes = {p: bundle.path(f).stat().st_size for p, f in stream.network.files.items()}
+        sizes: dict[str, int] = {
+            p: bundle.path(f).stat().st_size for p, f in stream.network.files.items()
+        }
         done.append(QuantisedStream(stream.name, result, {**sizes, "int8": len(result.network)}))
     if write:
         specs = tuple(changed.get(stream.name, stream) for stream in bundle.model.streams)

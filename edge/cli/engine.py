@@ -12,7 +12,6 @@ import click
 
 from edge.plan_build import (
     ASKED,
-    OPTIMISATION_LEVEL,
     AskedPrecision,
     OpenBackend,
     PlanBuilder,
@@ -21,6 +20,7 @@ from edge.plan_build import (
 )
 from engines.backends.backend import Backend
 from engines.backends.cuda_driver import CudaDriver, tegra_release
+from engines.backends.tensorrt.builder import OPTIMISATION_LEVEL
 from engines.backends.tensorrt.library import MODULES, TENSORRT, Library, open_library
 from engines.backends.tensorrt.runner import TensorRtBackend, this_machine
 from engines.bundle import Bundle, load_bundle
@@ -191,13 +191,17 @@ def _checked(plan: CachedPlan, machine: Machine | None, fault: str) -> Checked:
     small, usual, large = key.batches
     made_for = key.machine
     facts = [
-        f"{plan.sidecar.bundle}, stream {plan.sidecar.stream}, {key.precision}, "
-        f"{small} to {large} patches, tuned for {usual}",
+        (
+            f"{plan.sidecar.bundle}, stream {plan.sidecar.stream}, {key.precision}, "
+            f"{small} to {large} patches, tuned for {usual}"
+        ),
         f"{made_for.library} {made_for.version}, {made_for.gpu or 'any GPU'}, compute capability "
         f"{made_for.compute_capability}"
         + (f", L4T {made_for.release}" if made_for.release else ""),
-        f"built {plan.sidecar.built} in {plan.sidecar.seconds:g} s, "
-        f"{plan.sidecar.plan_bytes / 1e6:.2f} MB",
+        (
+            f"built {plan.sidecar.built} in {plan.sidecar.seconds:g} s, "
+            f"{plan.sidecar.plan_bytes / 1e6:.2f} MB"
+        ),
     ]
     try:
         plan.read()
@@ -213,10 +217,8 @@ def _check_lines(
     if machine is None:
         lines = [f"this machine: {fault}"]
     else:
-        lines = [
-            f"this machine: {machine.library} {machine.version}, {machine.gpu}, compute "
-            f"capability {machine.compute_capability}"
-        ]
+        here = f"{machine.library} {machine.version}, {machine.gpu}"
+        lines = [f"this machine: {here}, compute capability {machine.compute_capability}"]
     if not checked:
         lines.append(f"no engine in {plans.folder}")
     for plan, _, facts, wrong in checked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from support.small_networks import convolutional, patches
@@ -21,8 +22,6 @@ PATCHES = patches(40)
 
 
 def activation(name: str) -> np.ndarray:
-    import onnx
-
     model = onnx.load_from_string(NETWORK)
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

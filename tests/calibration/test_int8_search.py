@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from support.small_networks import LATENT, convolutional, patches
 
 from calibration.int8_search import Int8Network, Pair, quantise
-from calibration.parity import LIMITS
+from calibration.parity import LIMITS, Energy
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.errors import DataError
 from engines.qdq_check import build_problems
@@ -16,7 +18,7 @@ PATCHES = patches(240)
 FIRST_HARMS = 400.0
 
 
-def latents(network: bytes, batch: np.ndarray, tmp_path) -> np.ndarray:  # type: ignore[no-untyped-def]
+def latents(network: bytes, batch: np.ndarray, tmp_path: Path) -> np.ndarray:
     file = tmp_path / "network.onnx"
     file.write_bytes(network)
     backend = OnnxRuntimeCpu(input_name="patches", output_name="latent", threads=1)
@@ -24,11 +26,11 @@ def latents(network: bytes, batch: np.ndarray, tmp_path) -> np.ndarray:  # type:
     return backend.infer(batch)
 
 
-def energy_around(middle: np.ndarray):  # type: ignore[no-untyped-def]
+def energy_around(middle: np.ndarray) -> Energy:
     return lambda z: ((z.astype(np.float64) - middle) ** 2).sum(axis=1)
 
 
-def search(network: bytes, tmp_path, **changes: object) -> tuple[Int8Network, list[str]]:  # type: ignore[no-untyped-def]
+def search(network: bytes, tmp_path: Path, **changes: object) -> tuple[Int8Network, list[str]]:
     expected = latents(network, PATCHES, tmp_path)
     said: list[str] = []
     golden: Pair = (PATCHES[:8], expected[:8])
@@ -44,7 +46,7 @@ def search(network: bytes, tmp_path, **changes: object) -> tuple[Int8Network, li
     return quantise(network, PATCHES, **arguments), said  # type: ignore[arg-type]
 
 
-def test_a_network_without_trouble_is_quantised_whole(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_network_without_trouble_is_quantised_whole(tmp_path: Path) -> None:
     result, said = search(convolutional(), tmp_path)
     assert result.skipped == ()
     assert (result.layers, result.patches) == (4, 120)
@@ -54,7 +56,7 @@ def test_a_network_without_trouble_is_quantised_whole(tmp_path) -> None:  # type
     assert not [line for line in said if "alone" in line]
 
 
-def test_the_harmful_layer_stays_in_fp32(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_harmful_layer_stays_in_fp32(tmp_path: Path) -> None:
     """One channel of 'a' is 400 times too large: the layer that reads 'a' loses the others."""
     result, said = search(convolutional(spike=FIRST_HARMS), tmp_path)
     assert result.skipped == ("depthwise",)
@@ -68,7 +70,7 @@ def test_the_harmful_layer_stays_in_fp32(tmp_path) -> None:  # type: ignore[no-u
     assert result.report.relative == pytest.approx(relative, rel=1e-3)
 
 
-def test_an_energy_that_no_int8_keeps_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_an_energy_that_no_int8_keeps_is_refused(tmp_path: Path) -> None:
     def noise(z: np.ndarray) -> np.ndarray:
         return np.sin(1e6 * z.astype(np.float64).sum(axis=1))
 
@@ -77,13 +79,13 @@ def test_an_energy_that_no_int8_keeps_is_refused(tmp_path) -> None:  # type: ign
     assert "stay with FP16" in str(error.value.mend)
 
 
-def test_golden_patches_must_pass_as_well(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_golden_patches_must_pass_as_well(tmp_path: Path) -> None:
     foreign = (PATCHES[:8], np.ones((8, LATENT), np.float32))
     with pytest.raises(DataError, match="parity patches, cosine"):
         search(convolutional(), tmp_path, golden=foreign)
 
 
-def test_too_few_patches_are_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_too_few_patches_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least 100 patches, found 99"):
         quantise(
             convolutional(),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from calibration.parity import (
     LIMITS,
@@ -145,6 +145,7 @@ def test_the_order_of_energies_is_judged_where_there_are_enough(count: int, judg
 
     class Many(Memory):
         def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+            assert len(batch) == count
             return self.output
 
     def gate() -> object:

@@ -236,7 +236,7 @@ def test_tensorrt_by_name_without_a_plan_says_what_to_build(
     on_this_gpu(monkeypatch, library, cuda, tmp_path / "plans")
     network = bundle.model.streams[0].network
     assert network is not None
-    with pytest.raises(UnavailableError, match="no engine for appearance.int8.onnx") as error:
+    with pytest.raises(UnavailableError, match=r"no engine for appearance\.int8\.onnx") as error:
         open_backend(bundle, network, name="tensorrt")
     assert "vigil engine build" in str(error.value.mend)
 
@@ -328,7 +328,7 @@ def test_rtx_builds_for_a_gpu_that_is_not_here(bundle: Bundle, tmp_path: Path) -
     assert [plan["key"]["precision"] for plan in values] == ["int8", "int8"]
     assert {plan["key"]["machine"]["compute_capability"] for plan in values} == {"8.6"}
     assert {plan["parity"] for plan in values} == {None}
-    with pytest.raises(UsageError, match="does not build for compute capability 8.7"):
+    with pytest.raises(UsageError, match=r"does not build for compute capability 8\.7"):
         call(*arguments, "--compute-capability", "8.7")
     with pytest.raises(UsageError, match="no compute capability"):
         call(*arguments, "--compute-capability", "orin")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -173,8 +174,6 @@ def test_tensors_of_another_name_are_refused(library: Library, driver: CudaDrive
 
 def cached(folder: Path, file: Path, machine: Machine, plan: bytes = PLAN) -> PlanCache:
     cache = PlanCache(folder)
-    import hashlib
-
     key = PlanKey(
         onnx_sha256=sha256_of(file),
         precision="fp32",
@@ -222,7 +221,7 @@ def test_a_plan_of_another_machine_is_explained_and_not_tried(
     other = here.model_copy(update={"gpu": "Orin (nvgpu)", "version": "10.16.1.11"})
     cache = cached(tmp_path / "plans", file, other)
     backend = TensorRtBackend(**NAMES, cache=cache, library=library, driver=driver)
-    with pytest.raises(UnavailableError, match="no engine for net.onnx") as error:
+    with pytest.raises(UnavailableError, match=r"no engine for net\.onnx") as error:
         backend.load(file)
     assert "library version 10.16.1.11, here 10.3.0.26" in error.value.what
     assert "GPU Orin (nvgpu), here Imaginary Orin" in error.value.what

@@ -1,7 +1,8 @@
 """Every TensorRT member that the code names exists in 10.3, 10.13, 10.16 and 11.4.
 
-The list was recorded from the real Python bindings (scripts/record_tensorrt_members.py). The code
-gives each TensorRT object the variable name that stands in `OBJECTS`, so that its uses are found.
+The list was recorded from the real Python bindings (tests/support/record_tensorrt_members.py). The
+code gives each TensorRT object the variable name that stands in `OBJECTS`, so that its uses are
+found.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ with a real header around the ONNX file, and runs them with ONNX Runtime on the 
 numbers, shapes, parity and errors are real, and only the kernels are not.
 """
 
+# ruff: noqa: ARG002  the library decides which arguments a method takes
 from __future__ import annotations
 
 import ctypes
@@ -21,7 +22,6 @@ import onnxruntime as ort
 
 HERE = Path(__file__).parent
 MEMBERS = json.loads((HERE.parent / "engines" / "tensorrt_members.json").read_text())
-SIZES: dict[int, tuple[int, ...]] = {}
 
 
 def shared_members(name: str) -> set[str]:
@@ -51,18 +51,18 @@ class FakeCuda:
         self.lib.fake_fail(function.encode(), code)
 
 
-def _guard(cls: str) -> type:
+def _guard(guarded: str) -> type:
     """Base class whose public names are checked against what all versions have."""
-    allowed = shared_members(cls)
+    allowed = shared_members(guarded)
 
     class Guarded:
-        def __init_subclass__(sub, **keywords: Any) -> None:
+        def __init_subclass__(cls, **keywords: Any) -> None:
             super().__init_subclass__(**keywords)
-            extra = {name for name in vars(sub) if not name.startswith("_")} - allowed
-            assert not extra, f"{cls} has no {extra} in every version"
+            extra = {name for name in vars(cls) if not name.startswith("_")} - allowed
+            assert not extra, f"{guarded} has no {extra} in every version"
 
         def __setattr__(self, name: str, value: object) -> None:
-            assert name.startswith("_") or name in allowed, f"{cls} has no {name} everywhere"
+            assert name.startswith("_") or name in allowed, f"{guarded} has no {name} everywhere"
             object.__setattr__(self, name, value)
 
     return Guarded
@@ -71,7 +71,9 @@ def _guard(cls: str) -> type:
 class FakeTensorRt:
     """The module. Attributes that begin with an underscore steer it from a test."""
 
-    def __init__(self, cuda: FakeCuda | None = None, *, version: str = "10.3.0.26") -> None:
+    def __init__(  # noqa: C901  one small class after the other
+        self, cuda: FakeCuda | None = None, *, version: str = "10.3.0.26"
+    ) -> None:
         self.__version__ = version
         self._cuda = cuda
         self._faults: set[str] = set()

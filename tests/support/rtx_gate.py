@@ -3,8 +3,8 @@
 python tests/support/rtx_gate.py NETWORK.onnx ...
 
 Prints one JSON object: file to its outcome. It is a child process because the library can crash and
-keeps its first logger for life. `conv_types` reads the text that a plan of TensorRT-RTX 1.7 carries;
-that text is not documented, hence the pinned version.
+keeps its first logger for life. `conv_types` reads the text that a plan of TensorRT-RTX 1.7
+carries; that text is not documented, hence the pinned version.
 """
 
 from __future__ import annotations

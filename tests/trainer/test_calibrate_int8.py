@@ -1,4 +1,4 @@
-"""`vigil calibrate --int8`: networks and records in the bundle, threshold and all else as before."""
+"""`vigil calibrate --int8`: networks and records in the bundle, all else as before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vigil calibrate`: a threshold for a false-alarm budget, or INT8 networks, from normal footage."""
+"""`vigil calibrate`: a threshold for a false-alarm budget, or INT8 networks, from footage."""
 
 from __future__ import annotations
 

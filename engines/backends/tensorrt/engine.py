@@ -194,7 +194,7 @@ class TensorRtEngine:
                 mend=_REBUILD,
             )
         _, _, most = engine.get_tensor_profile_shape(self._input, 0)
-        self.largest = int(tuple(most)[0])
+        self.largest = int(next(iter(most)))
         """Most rows at once."""
         for name in names:
             shape = tuple(int(size) for size in engine.get_tensor_shape(name))

@@ -104,7 +104,7 @@ def library_from_module(name: str, module: ModuleType | Any) -> Library:
     """
     version = tuple(int(part) for part in re.findall(r"\d+", str(module.__version__))[:4])
     # TensorRT-RTX counts from 1; its interface is that of TensorRT 10.13 and later.
-    if name == TENSORRT and not (OLDEST <= version[:2] and version[0] <= NEWEST_MAJOR):
+    if name == TENSORRT and not (version[:2] >= OLDEST and version[0] <= NEWEST_MAJOR):
         raise UnavailableError(
             f"TensorRT {module.__version__} is installed, supported are "
             f"{OLDEST[0]}.{OLDEST[1]} to {NEWEST_MAJOR}.x",

@@ -6,7 +6,6 @@ Not yet verified on hardware: no GPU has run this (see `engines.backends.tensorr
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +44,7 @@ class TensorRtBackend:
         graph: Replay CUDA graphs; see `TensorRtEngine`.
     """
 
-    name: Final = TENSORRT
+    name = TENSORRT
 
     def __init__(
         self,

@@ -3,8 +3,8 @@
 The Python bindings are small wheels that import nine C functions. Three stub libraries that hold
 those make any of them importable, enough to list members. Wheels are fetched first, one folder:
 
-    pip download --no-deps --dest WHEELS tensorrt-cu12-bindings==10.3.0      (and the other versions)
-    python scripts/record_tensorrt_members.py WHEELS tests/engines/tensorrt_members.json
+    pip download --no-deps --dest WHEELS tensorrt-cu12-bindings==10.3.0   (and the other versions)
+    python tests/support/record_tensorrt_members.py WHEELS tests/engines/tensorrt_members.json
 """
 
 from __future__ import annotations
