@@ -1,14 +1,43 @@
-"""The parity gate: a backend must give the numbers that the trainer wrote beside the network."""
+"""The parity gate: a backend must give the numbers that the trainer wrote beside the network.
+
+It stands before every activation: a network in another precision, or on another backend, runs only
+where its latent vectors point the same way and its energies keep their order.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.backends.backend import Backend
 from engines.errors import DataError
+from engines.model_spec import Precision
+
+Energy = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+"""Latent vectors float32 N x J to energies float64 N: the head of the stream."""
+
+# Below so many patches one swap of two neighbours already moves the rank correlation by more than
+# the limits allow; it is reported then, and not judged.
+RANK_PATCHES: Final = 50
+
+
+@dataclass(frozen=True)
+class ParityLimits:
+    """What passes: lowest cosine of a latent vector, lowest rank correlation of the energies."""
+
+    cosine: float
+    rank: float
+
+
+LIMITS: Final[dict[Precision, ParityLimits]] = {
+    "fp32": ParityLimits(cosine=0.9999, rank=0.9999),
+    "fp16": ParityLimits(cosine=0.999, rank=0.999),
+    "int8": ParityLimits(cosine=0.99, rank=0.99),
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +51,10 @@ class ParityReport:
         cosine: Lowest cosine between an output row and its expected row; two zero rows count 1, a
             zero row against another 0.
         max_abs: Largest absolute difference of any value.
+        relative: Norm of all differences, as a part of the norm of the expected values.
+        rank: Spearman's rank correlation of the energies; None without a head.
+        energy_shift: Largest change of an energy, in standard deviations of the expected energies;
+            None without a head.
     """
 
     backend: str
@@ -29,6 +62,26 @@ class ParityReport:
     patches: int
     cosine: float
     max_abs: float
+    relative: float
+    rank: float | None = None
+    energy_shift: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """One line for logs and reports."""
+        line = (
+            f"{self.backend}, {self.precision}: {self.patches} patches, lowest cosine "
+            f"{self.cosine:.5f}, relative error {self.relative:.4f}"
+        )
+        if self.rank is None or self.energy_shift is None:
+            return line
+        return (
+            f"{line}, energies: rank correlation {self.rank:.5f}, "
+            f"largest change {self.energy_shift:.3f} standard deviations"
+        )
 
 
 def check_parity(
@@ -38,6 +91,8 @@ def check_parity(
     *,
     cosine_min: float,
     max_abs: float,
+    energy: Energy | None = None,
+    rank_min: float = -1.0,
 ) -> ParityReport:
     """Run the parity patches and compare.
 
@@ -47,6 +102,8 @@ def check_parity(
         expected: float32, N x J.
         cosine_min: Lowest cosine that passes (0.999 for FP16, 0.99 for INT8).
         max_abs: Largest absolute difference that passes.
+        energy: The stream's head; None compares latent vectors alone.
+        rank_min: Lowest rank correlation of energies that passes, with `RANK_PATCHES` or more.
 
     Raises:
         DataError: No patches, another shape, outputs that are not finite, or a limit is broken.
@@ -68,14 +125,7 @@ def check_parity(
         )
     if not np.isfinite(found).all():
         raise DataError("the network gives values that are not finite", where=where)
-    found64, expected64 = found.astype(np.float64), expected.astype(np.float64)
-    report = ParityReport(
-        backend=backend.name,
-        precision=backend.precision,
-        patches=len(patches),
-        cosine=float(_cosines(found64, expected64).min()),
-        max_abs=float(np.abs(found64 - expected64).max(initial=0.0)),
-    )
+    report = compare(found, expected, energy, backend=backend.name, precision=backend.precision)
     if report.cosine < cosine_min or report.max_abs > max_abs:
         raise DataError(
             f"outputs differ from the expected ones: lowest cosine {report.cosine:.6f} (at least "
@@ -83,7 +133,72 @@ def check_parity(
             where=where,
             mend="use another backend or precision, or export the bundle again",
         )
+    if report.rank is not None and report.patches >= RANK_PATCHES and report.rank < rank_min:
+        raise DataError(
+            f"energies change their order: rank correlation {report.rank:.5f} with the expected "
+            f"ones (at least {rank_min:g})",
+            where=where,
+            mend="use another backend or precision, or quantise fewer layers",
+        )
     return report
+
+
+def compare(
+    found: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    energy: Energy | None = None,
+    *,
+    backend: str,
+    precision: str,
+) -> ParityReport:
+    """Compare latent vectors, and the energies that a head makes of them; judges nothing.
+
+    Args:
+        found: float32, N x J, finite, N >= 1.
+        expected: The same shape.
+        energy: The stream's head; None compares latent vectors alone.
+        backend: For the report.
+        precision: For the report.
+    """
+    found64, expected64 = found.astype(np.float64), expected.astype(np.float64)
+    difference = found64 - expected64
+    rank = shift = None
+    if energy is not None:
+        now, then = energy(found), energy(expected)
+        rank = rank_correlation(now, then)
+        largest = float(np.abs(now - then).max())
+        shift = largest / max(float(then.std()), 1e-30)
+    return ParityReport(
+        backend=backend,
+        precision=precision,
+        patches=len(found),
+        cosine=float(_cosines(found64, expected64).min()),
+        max_abs=float(np.abs(difference).max(initial=0.0)),
+        relative=float(np.linalg.norm(difference) / max(float(np.linalg.norm(expected64)), 1e-30)),
+        rank=rank,
+        energy_shift=shift,
+    )
+
+
+def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation; equal values share their mean rank.
+
+    Where one side is constant there is no order to compare: 1 if the other one is constant too,
+    else 0.
+    """
+    ranks_a, ranks_b = _ranks(a), _ranks(b)
+    ranks_a -= ranks_a.mean()
+    ranks_b -= ranks_b.mean()
+    sizes = float(np.linalg.norm(ranks_a)), float(np.linalg.norm(ranks_b))
+    if not all(sizes):
+        return 0.0 if any(sizes) else 1.0
+    return float((ranks_a * ranks_b).sum() / (sizes[0] * sizes[1]))
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts).astype(np.float64)
+    return np.asarray((last - (counts - 1) / 2.0)[group.ravel()])
 
 
 def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

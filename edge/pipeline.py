@@ -17,7 +17,7 @@ from types import TracebackType
 
 import numpy as np
 
-from calibration.parity import check_parity
+from calibration.parity import LIMITS, check_parity
 from calibration.stream_statistics import StreamStatistics
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
 from edge.inputs import Cells
@@ -30,9 +30,6 @@ from engines.backends.choose import AUTO, open_backend
 from engines.bundle import Bundle
 from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, SmoothingSpec, StreamSpec
-
-# Lowest cosine between a latent vector here and where the network was trained, by precision.
-PARITY_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}
 
 
 @dataclass(frozen=True)
@@ -259,14 +256,15 @@ class Pipeline(StreamPipeline):
 
 def _open_runner(bundle: Bundle, stream: StreamSpec, backend: str, threads: int) -> StreamRunner:
     arrays = bundle.arrays(stream.head.file) if stream.head.file is not None else {}
+    head = open_head(stream.head, arrays)
     opened = None
     if stream.network is not None:
         opened = open_backend(bundle, stream.network, name=backend, threads=threads)
-        _parity_gate(bundle, stream, opened)
-    return StreamRunner(spec=stream, backend=opened, head=open_head(stream.head, arrays))
+        _parity_gate(bundle, stream, opened, head)
+    return StreamRunner(spec=stream, backend=opened, head=head)
 
 
-def _parity_gate(bundle: Bundle, stream: StreamSpec, backend: Backend) -> None:
+def _parity_gate(bundle: Bundle, stream: StreamSpec, backend: Backend, head: Head) -> None:
     """The network must give here what it gave where it was trained, or nothing starts."""
     if stream.parity is None:
         return
@@ -277,10 +275,13 @@ def _parity_gate(bundle: Bundle, stream: StreamSpec, backend: Backend) -> None:
             where=str(bundle.root),
             mend="export the bundle again",
         )
+    limits = LIMITS[backend.precision]
     check_parity(
         backend,
         golden["patches"].astype(np.float32),
         golden["latents"].astype(np.float32),
-        cosine_min=PARITY_COSINE[backend.precision],
+        cosine_min=limits.cosine,
         max_abs=math.inf,
+        energy=head.energy,
+        rank_min=limits.rank,
     )

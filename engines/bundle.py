@@ -188,6 +188,24 @@ def replace_alarm(bundle: Bundle, alarm: AlarmSpec) -> Bundle:
     return load_bundle(bundle.root)
 
 
+def update_bundle(bundle: Bundle, model: ModelSpec, files: list[BundleFile]) -> Bundle:
+    """Write a changed `model.json` and some more files, and the manifest that belongs to them.
+
+    The manifest is written last: broken off before that, the bundle is refused by its hashes and
+    the same call mends it.
+
+    Raises:
+        CannotCreateError: The bundle cannot be written.
+    """
+    changed = [BundleFile(MODEL_NAME, "model", _encode(model)), *files]
+    for item in changed:
+        write_bytes(bundle.root / item.path, item.data)
+    contents = {entry.path: entry.role for entry in bundle.manifest.files}
+    contents |= {item.path: item.role for item in changed}
+    _write_manifest(bundle.root, name=model.name, contents=list(contents.items()))
+    return load_bundle(bundle.root)
+
+
 def _encode(model: BaseModel) -> bytes:
     return (json.dumps(model.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from engines.errors import DataError, UnavailableError
+from engines.network_file import STORED, read_network, replace_nodes, widen_stored
 
 # Smaller tensors (biases, constants) are not worth a node each, and biases set the operating point.
 COMPACT_VALUES = 1024
 # Operators whose weights are stored small, and which of their inputs can be weights.
 WEIGHT_INPUTS = {"Conv": (1,), "MatMul": (0, 1), "Gemm": (0, 1)}
-_STORED = ".fp16"
 
 
 def fp16_from_fp32(network: bytes) -> bytes:
@@ -29,11 +28,11 @@ def fp16_from_fp32(network: bytes) -> bytes:
         UnavailableError: The package onnx is not installed.
         DataError: Not an ONNX network.
     """
-    model = _read(network)
-    from onnxruntime.transformers import float16, onnx_model  # noqa: PLC0415  need onnx, see _read
+    model = read_network(network)
+    from onnxruntime.transformers import float16, onnx_model  # noqa: PLC0415  need onnx
 
     # The converter would turn the casts of stored weights into casts from FP16 to FP16.
-    _widen_stored(model.graph)
+    widen_stored(model.graph)
     half = float16.convert_float_to_float16(model, keep_io_types=True)
     # The converter leaves the casts of inputs at the end, which ONNX does not allow.
     onnx_model.OnnxModel.graph_topological_sort(half.graph)
@@ -58,7 +57,7 @@ def fp16_weights(network: bytes) -> bytes:
         UnavailableError: The package onnx is not installed.
         DataError: Not an ONNX network.
     """
-    model = _read(network)
+    model = read_network(network)
     if not _narrow_weights(model.graph):
         return network
     import onnx  # noqa: PLC0415  devices run networks and never convert them
@@ -68,24 +67,9 @@ def fp16_weights(network: bytes) -> bytes:
     return compact
 
 
-def _read(network: bytes) -> Any:
-    try:
-        import onnx  # noqa: PLC0415  devices run networks and never convert them
-        from google.protobuf.message import DecodeError  # noqa: PLC0415  comes with onnx
-    except ModuleNotFoundError as error:
-        raise UnavailableError(
-            f"converting a network needs the package {error.name}",
-            mend="install the workstation part: pip install 'vigil[train]'",
-        ) from error
-    try:
-        return onnx.load_from_string(network)
-    except DecodeError as error:
-        raise DataError(f"this is not an ONNX network: {error}") from error
-
-
 def _narrow_weights(graph: Any) -> bool:
     """Put FP16 and a cast in the place of each large weight; False where there is none."""
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  see _read
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  see read_network
 
     # An initialiser that is an input as well is a default that the caller may replace.
     weights = _weight_names(graph) - {item.name for item in graph.input}
@@ -97,12 +81,10 @@ def _narrow_weights(graph: Any) -> bool:
         if values.size < COMPACT_VALUES or not (abs(values) <= 65504.0).all():
             continue
         name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(values.astype("float16"), name + _STORED))
+        tensor.CopyFrom(numpy_helper.from_array(values.astype("float16"), name + STORED))
         # The cast has the weight's name: whoever reads the weight need not know.
         casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    replace_nodes(graph, [*casts, *graph.node])
     return bool(casts)
 
 
@@ -113,20 +95,3 @@ def _weight_names(graph: Any) -> set[str]:
         for place in WEIGHT_INPUTS.get(node.op_type, ())
         if place < len(node.input)
     }
-
-
-def _widen_stored(graph: Any) -> None:
-    """Undo `_narrow_weights`, but for the rounding: FP32 weights and no casts."""
-    from onnx import TensorProto, numpy_helper  # noqa: PLC0415  see _read
-
-    tensors = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT16}
-    kept = []
-    for node in graph.node:
-        stored = tensors.get(node.input[0]) if node.op_type == "Cast" else None
-        if stored is None or stored.name != node.output[0] + _STORED:
-            kept.append(node)
-            continue
-        values = numpy_helper.to_array(stored).astype("float32")
-        stored.CopyFrom(numpy_helper.from_array(values, node.output[0]))
-    del graph.node[:]
-    graph.node.extend(kept)

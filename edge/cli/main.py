@@ -24,6 +24,7 @@ ORDER = (
     "train",
     "evaluate",
     "calibrate",
+    "engine",
     "run",
     "watch",
     "bench",

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.model_spec import Precision
+
 
 class Backend(Protocol):
     """Runs one network file.
@@ -16,7 +18,7 @@ class Backend(Protocol):
     """
 
     name: str
-    precision: str
+    precision: Precision
 
     def load(self, file: Path) -> None:
         """Read the network.

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+
+import structlog
 
 from engines.backends.backend import Backend
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from engines.backends.tensorrt.library import TENSORRT
+from engines.backends.tensorrt.runner import TensorRtBackend
 from engines.bundle import Bundle
-from engines.errors import DataError, UsageError
+from engines.errors import DataError, UnavailableError, UsageError
+from engines.manifest import sha256_of
 from engines.model_spec import NetworkSpec, Precision
+from engines.plan_cache import PlanCache, default_folder
 
 AUTO = "auto"
+_log = structlog.get_logger()
 
 Maker = Callable[[NetworkSpec, Precision, int], Backend]
 
@@ -24,10 +32,18 @@ def _onnxruntime_cpu(network: NetworkSpec, precision: Precision, threads: int) -
     )
 
 
+def _tensorrt(network: NetworkSpec, precision: Precision, threads: int) -> Backend:
+    del threads
+    return TensorRtBackend(
+        input_name=network.input, output_name=network.output, precision=precision
+    )
+
+
 # Name -> (constructor, precisions it runs, best first).
 BACKENDS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
-    # FP16 is no faster than FP32 on a CPU, so it only runs where FP32 is not there.
-    OnnxRuntimeCpu.name: (_onnxruntime_cpu, ("fp32", "fp16")),
+    TENSORRT: (_tensorrt, ("int8", "fp16", "fp32")),
+    # FP16 and INT8 are no faster than FP32 here, so they only run where FP32 is not there.
+    OnnxRuntimeCpu.name: (_onnxruntime_cpu, ("fp32", "fp16", "int8")),
 }
 
 
@@ -35,6 +51,9 @@ def open_backend(
     bundle: Bundle, network: NetworkSpec, *, name: str = AUTO, threads: int = 0
 ) -> Backend:
     """Load a bundle's network into a backend.
+
+    ``auto`` takes TensorRT where a plan of the network was built (`vigil engine build`), and ONNX
+    Runtime elsewhere.
 
     Args:
         bundle: The verified bundle.
@@ -45,22 +64,46 @@ def open_backend(
     Raises:
         UsageError: No backend of that name.
         DataError: The bundle holds no precision that the backend runs, or a file it cannot load.
+        UnavailableError: What the backend needs is not there: a library, a driver, a plan.
     """
     if name != AUTO and name not in BACKENDS:
         raise UsageError(
             f"there is no backend {name!r}", mend=f"choose one of {', '.join((AUTO, *BACKENDS))}"
         )
+    refusal: UnavailableError | None = None
     candidates = list(BACKENDS) if name == AUTO else [name]
     for candidate in candidates:
         make, precisions = BACKENDS[candidate]
         for precision in precisions:
-            if precision in network.files:
-                backend = make(network, precision, threads)
-                backend.load(bundle.path(network.files[precision]))
-                return backend
+            if precision not in network.files:
+                continue
+            file = bundle.path(network.files[precision])
+            if name == AUTO and candidate == TENSORRT and not _plan_was_built(file):
+                continue
+            backend = make(network, precision, threads)
+            try:
+                backend.load(file)
+            except UnavailableError as error:
+                backend.close()
+                refusal = refusal or error
+                if name == AUTO:
+                    _log.warning("backend_skipped", backend=candidate, reason=str(error))
+                continue
+            return backend
+    if refusal is not None:
+        raise refusal
     raise DataError(
         f"the bundle has {', '.join(network.files) or 'no file'} for this network, "
         f"which {', '.join(candidates)} cannot run",
         where=str(bundle.root),
         mend="export the bundle with an fp32 network",
     )
+
+
+def _plan_was_built(file: Path) -> bool:
+    """Whether someone built a plan of this network here; cheap, and needs no TensorRT."""
+    plans = PlanCache(default_folder()).plans()
+    if not plans:
+        return False
+    sha256 = sha256_of(file)
+    return any(plan.sidecar.key.onnx_sha256 == sha256 for plan in plans)

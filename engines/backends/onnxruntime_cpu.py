@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from engines.errors import DataError
+from engines.model_spec import Precision
 
 # What the library raises for a file that is no network, or one that it cannot run.
 LOAD_ERRORS = (
@@ -37,7 +38,7 @@ class OnnxRuntimeCpu:
     name = "onnxruntime-cpu"
 
     def __init__(
-        self, *, input_name: str, output_name: str, precision: str = "fp32", threads: int = 0
+        self, *, input_name: str, output_name: str, precision: Precision = "fp32", threads: int = 0
     ) -> None:
         self.precision = precision
         self._input_name = input_name

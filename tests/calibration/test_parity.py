@@ -7,9 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
-from calibration.parity import check_parity
+from calibration.parity import (
+    LIMITS,
+    RANK_PATCHES,
+    check_parity,
+    compare,
+    rank_correlation,
+)
 from engines.errors import DataError
+from engines.model_spec import Precision
 
 PATCHES = np.random.default_rng(0).random((6, 3, 4, 4)).astype(np.float32)
 EXPECTED = PATCHES.reshape(6, -1)[:, :5].copy()
@@ -19,7 +27,7 @@ class Memory:
     """Returns what it is told to."""
 
     name = "memory"
-    precision = "fp32"
+    precision: Precision = "fp32"
 
     def __init__(self, output: NDArray[np.float32]) -> None:
         self.output = output
@@ -86,3 +94,73 @@ def test_outputs_that_cannot_be_compared_fail(output: NDArray[np.float32], messa
 def test_parity_needs_patches() -> None:
     with pytest.raises(DataError, match="found 0"):
         check_parity(Memory(EXPECTED), PATCHES[:0], EXPECTED[:0], cosine_min=0.9, max_abs=1.0)
+
+
+def test_rank_correlation_is_spearman_s() -> None:
+    rng = np.random.default_rng(4)
+    for size in (2, 7, 300):
+        a = rng.normal(size=size)
+        b = a + rng.normal(size=size)
+        assert rank_correlation(a, b) == pytest.approx(spearmanr(a, b).statistic)
+    tied = np.array([1.0, 1.0, 2.0, 2.0, 2.0, 5.0])
+    other = np.array([3.0, 1.0, 4.0, 4.0, 0.0, 9.0])
+    assert rank_correlation(tied, other) == pytest.approx(spearmanr(tied, other).statistic)
+    assert rank_correlation(tied, -tied) == pytest.approx(-1.0)
+
+
+def test_rank_correlation_of_a_constant_is_defined() -> None:
+    assert rank_correlation(np.ones(4), np.ones(4)) == 1.0
+    assert rank_correlation(np.ones(4), np.arange(4.0)) == 0.0
+
+
+def rows(count: int) -> NDArray[np.float32]:
+    return np.random.default_rng(2).normal(size=(count, 5)).astype(np.float32)
+
+
+def first_value(z: NDArray[np.float32]) -> NDArray[np.float64]:
+    return z[:, 0].astype(np.float64)
+
+
+def test_energies_are_compared_in_rank_and_size() -> None:
+    expected = rows(100)
+    found = expected.copy()
+    found[7, 0] += 2.0
+    report = compare(found, expected, first_value, backend="memory", precision="int8")
+    assert report.energy_shift == pytest.approx(2.0 / expected[:, 0].std(), rel=1e-5)
+    assert report.rank == pytest.approx(spearmanr(found[:, 0], expected[:, 0]).statistic)
+    assert report.relative == pytest.approx(2.0 / np.linalg.norm(expected), rel=1e-5)
+    assert "rank correlation" in str(report)
+    assert report.to_json()["rank"] == report.rank
+    without = compare(found, expected, backend="memory", precision="int8")
+    assert without.rank is None
+    assert "rank" not in str(without)
+
+
+@pytest.mark.parametrize(("count", "judged"), [(RANK_PATCHES, True), (RANK_PATCHES - 1, False)])
+def test_the_order_of_energies_is_judged_where_there_are_enough(count: int, judged: bool) -> None:
+    expected = rows(count)
+    found = expected.copy()
+    found[:, 0] = -found[:, 0]  # the order of the energies turns round
+    patches = np.zeros((count, *PATCHES.shape[1:]), np.float32)
+
+    class Many(Memory):
+        def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+            assert len(batch) == count
+            return self.output
+
+    def gate() -> object:
+        return check_parity(
+            Many(found),
+            patches,
+            expected,
+            cosine_min=-1.0,
+            max_abs=np.inf,
+            energy=first_value,
+            rank_min=LIMITS["int8"].rank,
+        )
+
+    if judged:
+        with pytest.raises(DataError, match=r"change their order: rank correlation -1\.0"):
+            gate()
+    else:
+        gate()
