@@ -1,0 +1,106 @@
+"""Resampling as tables: which source cells one output cell reads, and with which weights.
+
+The numbers are those of cv2.resize; a kernel that sums in the same order gives the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.vision.cuda.device import THREADS, Buffer, Device, blocks
+
+# A share of a source cell below this is left out (as in OpenCV).
+_NEGLIGIBLE = 1e-3
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a resampling: for each output cell its first source cell and its weights.
+
+    `first` is int32 of N cells, `weight` float32, N x `taps`; unused taps weigh 0.
+    """
+
+    first: Buffer
+    weight: Buffer
+    taps: int
+
+
+class Shrinking:
+    """Area reduction of pictures or fields of one size, twin of cv2.resize(INTER_AREA).
+
+    Args:
+        device: Where the tables live.
+        source: (rows, columns).
+        target: (rows, columns), not larger on either side.
+    """
+
+    def __init__(self, device: Device, source: tuple[int, int], target: tuple[int, int]) -> None:
+        self._device = device
+        self._source, self._target = source, target
+        self._y, self._x = (
+            _area_axis(device, n, m) for n, m in zip(source, target, strict=True)
+        )
+        # OpenCV rounds this one case by adding a half.
+        self._half_up = source == (2 * target[0], 2 * target[1])
+
+    def run(self, image: Buffer, into: Buffer, channels: int = 1) -> None:
+        """Reduce `image` (uint8 or float32, rows x columns (x channels)) into `into`."""
+        arguments = (
+            image, into, self._source[1], self._source[0], self._target[1], self._target[0],
+            channels, self._x.first, self._x.weight, self._x.taps,
+            self._y.first, self._y.weight, self._y.taps,
+        )  # fmt: skip
+        count = blocks(self._target[0] * self._target[1] * channels)
+        if image.dtype == np.uint8:
+            self._device.launch("shrink_u8", count, THREADS, *arguments, int(self._half_up))
+        else:
+            self._device.launch("shrink_f32", count, THREADS, *arguments)
+
+
+def _area_axis(device: Device, source: int, target: int) -> Axis:
+    rows = [_covered(cell, source, 1.0 / (target / source)) for cell in range(target)]
+    taps = max(len(weights) for _, weights in rows)
+    weight = np.zeros((target, taps), np.float32)
+    for cell, (_, weights) in enumerate(rows):
+        weight[cell, : len(weights)] = weights
+    first = np.array([first for first, _ in rows], np.int32)
+    return Axis(device.upload(first), device.upload(weight), taps)
+
+
+def _covered(cell: int, source: int, scale: float) -> tuple[int, list[float]]:
+    """First source cell under an output cell, and the weights from there on."""
+    begin = cell * scale
+    end = begin + scale
+    width = min(scale, source - begin)
+    last = min(math.floor(end), source - 1)
+    whole = min(math.ceil(begin), last)
+    weights = [1.0 / width] * (last - whole)
+    first = whole
+    if whole - begin > _NEGLIGIBLE:
+        weights.insert(0, (whole - begin) / width)
+        first -= 1
+    if end - last > _NEGLIGIBLE:
+        weights.append(min(min(end - last, 1.0), width) / width)
+    return first, weights
+
+
+@dataclass(frozen=True)
+class LinearAxis:
+    """One axis of a linear interpolation: int32 lower cell, float32 share of the next one."""
+
+    low: Buffer
+    share: Buffer
+
+
+def linear_axis(device: Device, source: int, target: int) -> LinearAxis:
+    """Table of cv2.resize(INTER_LINEAR) along one axis; beyond the edge the last cell counts."""
+    position = (np.arange(target) + 0.5) * (source / target) - 0.5
+    low = np.floor(position).astype(np.int32)
+    share = (position - low).astype(np.float32)
+    share[(low < 0) | (low >= source - 1)] = 0.0
+    return LinearAxis(
+        device.upload(np.clip(low, 0, source - 1).astype(np.int32)), device.upload(share)
+    )
