@@ -190,6 +190,10 @@ inline void __syncwarp(unsigned mask = 0xffffffffu) { cuda_cpu::wait(cuda_cpu::W
 template <class T> T __shfl_sync(unsigned m, T v, int l, int w = 32) { int i = cuda_cpu::lane(); return cuda_cpu::exchange(m, v, i / w * w + l % w); }
 template <class T> T __shfl_xor_sync(unsigned m, T v, int x, int w = 32) { int i = cuda_cpu::lane(), j = i ^ x; return cuda_cpu::exchange(m, v, j / w == i / w ? j : i); }
 template <class T> T __shfl_down_sync(unsigned m, T v, int d, int w = 32) { int i = cuda_cpu::lane(), j = i + d; return cuda_cpu::exchange(m, v, j / w == i / w ? j : i); }
+inline int __dp4a(int a, int b, int c) {
+    for (int i = 0; i < 32; i += 8) c += int(int8_t(unsigned(a) >> i)) * int(int8_t(unsigned(b) >> i));
+    return c;
+}
 using std::max;
 using std::min;
 #define CUDA_CPU_EXPORT(k) \

@@ -155,8 +155,11 @@ class _Plan:
             for size, shrinking in zip(sizes, shrinkings, strict=True)
         ]
         self._enlargings = [
-            (linear_axis(device, n, m), linear_axis(device, k, l))
-            for (n, k), (m, l) in zip(sizes, [self.shape, *sizes], strict=False)
+            tuple(
+                linear_axis(device, n, m, single=target == self.shape)
+                for n, m in zip(source, target, strict=True)
+            )
+            for source, target in zip(sizes, [self.shape, *sizes], strict=False)
         ]
         self._scale = float(2**exponent)
         self._flow = device.empty((height, width, 2), np.float32)

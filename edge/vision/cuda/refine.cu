@@ -29,6 +29,15 @@ __device__ float slope_y(const float *image, int x, int y, int width, int height
     return image[min(y + 1, height - 1) * width + x] - image[max(y - 1, 0) * width + x];
 }
 
+// Value between four neighbours, in fused steps.
+__device__ float between(float above_left, float above_right, float below_left, float below_right,
+                         float share_x, float share_y)
+{
+    const float above = fmaf(share_x, above_right - above_left, above_left);
+    const float below = fmaf(share_x, below_right - below_left, below_left);
+    return fmaf(share_y, below - above, above);
+}
+
 // The second picture at (x + u, y + v), beyond the edge repeated; written with fused steps because
 // OpenCV's remap is.
 __device__ float warped(const unsigned char *image, float x, float y, int width, int height)
@@ -39,9 +48,7 @@ __device__ float warped(const unsigned char *image, float x, float y, int width,
     const int right = min(max((int)x_floor + 1, 0), width - 1);
     const unsigned char *a = image + min(max((int)y_floor, 0), height - 1) * width;
     const unsigned char *b = image + min(max((int)y_floor + 1, 0), height - 1) * width;
-    const float above = fmaf(share_x, (float)a[right] - (float)a[left], (float)a[left]);
-    const float below = fmaf(share_x, (float)b[right] - (float)b[left], (float)b[left]);
-    return fmaf(share_y, below - above, above);
+    return between(a[left], a[right], b[left], b[right], share_x, share_y);
 }
 
 // Data term of one pixel's 2 x 2 system, linearised at the flow so far.
@@ -209,17 +216,18 @@ refine(const unsigned char *__restrict__ first, const unsigned char *__restrict_
     }
 }
 
-__device__ float between(const float *image, int width, int x0, int x1, int y0, int y1,
-                         float share_x, float share_y)
+// The value between four neighbours as a weighted sum.
+__device__ float weighted(float above_left, float above_right, float below_left, float below_right,
+                          float share_x, float share_y)
 {
-    const float *a = image + y0 * width, *b = image + y1 * width;
-    const float above = fmaf(share_x, a[x1] - a[x0], a[x0]);
-    const float below = fmaf(share_x, b[x1] - b[x0], b[x0]);
-    return fmaf(share_y, below - above, above);
+    const float above = above_left * (1.0f - share_x) + above_right * share_x;
+    const float below = below_left * (1.0f - share_x) + below_right * share_x;
+    return above * (1.0f - share_y) + below * share_y;
 }
 
 // Twin of cv2.resize(INTER_LINEAR) of u and v, times `factor`: the start of the next finer level,
-// or with pair = 1 the result, u and v interleaved in out_u. Columns and rows come as tables.
+// or with pair = 1 the result, u and v interleaved in out_u. Columns and rows come as tables. One
+// plane alone and two interleaved ones are different code in OpenCV, and round differently.
 extern "C" __global__ void enlarge(const float *__restrict__ u, const float *__restrict__ v,
                                    float *__restrict__ out_u, float *__restrict__ out_v,
                                    int src_width, int src_height, int width, int height,
@@ -232,9 +240,18 @@ extern "C" __global__ void enlarge(const float *__restrict__ u, const float *__r
     if (t >= width * height) return;
     const int x0 = x_low[t % width], y0 = y_low[t / width];
     const int x1 = min(x0 + 1, src_width - 1), y1 = min(y0 + 1, src_height - 1);
+    const int above_left = y0 * src_width + x0, above_right = y0 * src_width + x1;
+    const int below_left = y1 * src_width + x0, below_right = y1 * src_width + x1;
     const float share_x = x_share[t % width], share_y = y_share[t / width];
-    const float new_u = between(u, src_width, x0, x1, y0, y1, share_x, share_y) * factor;
-    const float new_v = between(v, src_width, x0, x1, y0, y1, share_x, share_y) * factor;
-    if (pair) { out_u[2 * t] = new_u; out_u[2 * t + 1] = new_v; }
-    else { out_u[t] = new_u; out_v[t] = new_v; }
+    if (pair) {
+        out_u[2 * t] = factor * weighted(u[above_left], u[above_right], u[below_left],
+                                         u[below_right], share_x, share_y);
+        out_u[2 * t + 1] = factor * weighted(v[above_left], v[above_right], v[below_left],
+                                             v[below_right], share_x, share_y);
+    } else {
+        out_u[t] = factor * between(u[above_left], u[above_right], u[below_left],
+                                    u[below_right], share_x, share_y);
+        out_v[t] = factor * between(v[above_left], v[above_right], v[below_left],
+                                    v[below_right], share_x, share_y);
+    }
 }

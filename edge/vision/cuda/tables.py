@@ -95,9 +95,18 @@ class LinearAxis:
     share: Buffer
 
 
-def linear_axis(device: Device, source: int, target: int) -> LinearAxis:
-    """Table of cv2.resize(INTER_LINEAR) along one axis; beyond the edge the last cell counts."""
+def linear_axis(device: Device, source: int, target: int, *, single: bool) -> LinearAxis:
+    """Table of cv2.resize(INTER_LINEAR) along one axis; beyond the edge the last cell counts.
+
+    Args:
+        device: Where the table lives.
+        source: Cells there are.
+        target: Cells wanted.
+        single: Positions are rounded to float32 first, as for fields of two channels in OpenCV.
+    """
     position = (np.arange(target) + 0.5) * (source / target) - 0.5
+    if single:
+        position = position.astype(np.float32)
     low = np.floor(position).astype(np.int32)
     share = (position - low).astype(np.float32)
     share[(low < 0) | (low >= source - 1)] = 0.0
