@@ -52,7 +52,7 @@ extern "C" __global__ void log_joint_diagonal(const float *__restrict__ z,
     if (threadIdx.x == 0) joint[blockIdx.x] = constant[c] - 0.5 * sum;
 }
 
-// The same with a full covariance: precision factors P (upper triangular, Sigma^-1 = P P^T).
+// The same with a full covariance: precision factors P, Sigma^-1 = P P^T.
 extern "C" __global__ void log_joint_full(const float *__restrict__ z,
                                           const double *__restrict__ means,
                                           const double *__restrict__ precision,
@@ -66,7 +66,7 @@ extern "C" __global__ void log_joint_full(const float *__restrict__ z,
     double sum = 0.0;
     for (int i = threadIdx.x; i < dimensions; i += blockDim.x) {
         double projected = 0.0;
-        for (int j = 0; j <= i; ++j)
+        for (int j = 0; j < dimensions; ++j)
             projected += ((double)z[n * dimensions + j] - means[c * dimensions + j])
                          * factor[j * dimensions + i];
         sum += projected * projected;

@@ -48,7 +48,6 @@ __device__ float area_sum_f32(const float *src, int src_width, int src_height, i
 }
 
 // Twin of cv2.resize(INTER_AREA) on uint8, bit-equal. One thread writes one value.
-// half_up: OpenCV rounds halves up where both sides shrink by exactly 2, and to even otherwise.
 extern "C" __global__ void shrink_u8(const unsigned char *__restrict__ src,
                                      unsigned char *__restrict__ dst,
                                      int src_width, int src_height, int width, int height,
@@ -56,7 +55,7 @@ extern "C" __global__ void shrink_u8(const unsigned char *__restrict__ src,
                                      const int *__restrict__ x_first,
                                      const float *__restrict__ x_weight, int x_taps,
                                      const int *__restrict__ y_first,
-                                     const float *__restrict__ y_weight, int y_taps, int half_up)
+                                     const float *__restrict__ y_weight, int y_taps)
 {
     const int t = blockIdx.x * blockDim.x + threadIdx.x;
     if (t >= width * height * channels) return;
@@ -64,8 +63,45 @@ extern "C" __global__ void shrink_u8(const unsigned char *__restrict__ src,
     const float sum = area_sum_u8(src + channel, src_width, src_height, channels,
                                   x_weight + x * x_taps, x_first[x], x_taps,
                                   y_weight + y * y_taps, y_first[y], y_taps);
-    const float whole = half_up ? floorf(sum + 0.5f) : rintf(sum);
-    dst[t] = (unsigned char)min(max((int)whole, 0), 255);
+    dst[t] = (unsigned char)min(max((int)rintf(sum), 0), 255);
+}
+
+// The same where both sides shrink by whole factors: OpenCV then sums whole numbers, and rounds
+// halves up for 2 x 2 and to even otherwise.
+extern "C" __global__ void shrink_whole_u8(const unsigned char *__restrict__ src,
+                                           unsigned char *__restrict__ dst, int src_width,
+                                           int width, int height, int channels, int factor_x,
+                                           int factor_y)
+{
+    const int t = blockIdx.x * blockDim.x + threadIdx.x;
+    if (t >= width * height * channels) return;
+    const int channel = t % channels, x = t / channels % width, y = t / channels / width;
+    int sum = 0;
+    for (int i = 0; i < factor_y; ++i)
+        for (int j = 0; j < factor_x; ++j)
+            sum += src[((y * factor_y + i) * src_width + x * factor_x + j) * channels + channel];
+    if (factor_x == 2 && factor_y == 2) dst[t] = (unsigned char)((sum + 2) >> 2);
+    else dst[t] = (unsigned char)rintf((float)sum * (1.0f / (float)(factor_x * factor_y)));
+}
+
+// The same on float32: four values at a time, in OpenCV's order.
+extern "C" __global__ void shrink_whole_f32(const float *__restrict__ src,
+                                            float *__restrict__ dst, int src_width, int width,
+                                            int height, int channels, int factor_x, int factor_y)
+{
+    const int t = blockIdx.x * blockDim.x + threadIdx.x;
+    if (t >= width * height * channels) return;
+    const int channel = t % channels, x = t / channels % width, y = t / channels / width;
+    const int area = factor_x * factor_y;
+    const float *corner = src + (y * factor_y * src_width + x * factor_x) * channels + channel;
+    float sum = 0.0f, four = 0.0f;
+    for (int k = 0; k < area; ++k) {
+        const float value = corner[(k / factor_x * src_width + k % factor_x) * channels];
+        if (k >= area / 4 * 4) { sum += value; continue; }
+        four = k % 4 == 0 ? value : four + value;
+        if (k % 4 == 3) sum += four;
+    }
+    dst[t] = sum * (1.0f / (float)area);
 }
 
 // Twin of cv2.resize(INTER_AREA) on float32, bit-equal.

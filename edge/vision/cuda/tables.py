@@ -40,24 +40,30 @@ class Shrinking:
     def __init__(self, device: Device, source: tuple[int, int], target: tuple[int, int]) -> None:
         self._device = device
         self._source, self._target = source, target
-        self._y, self._x = (
-            _area_axis(device, n, m) for n, m in zip(source, target, strict=True)
-        )
-        # OpenCV rounds this one case by adding a half.
-        self._half_up = source == (2 * target[0], 2 * target[1])
+        self._whole = source[0] % target[0] == 0 and source[1] % target[1] == 0
+        if not self._whole:
+            self._y, self._x = (
+                _area_axis(device, n, m) for n, m in zip(source, target, strict=True)
+            )
 
     def run(self, image: Buffer, into: Buffer, channels: int = 1) -> None:
         """Reduce `image` (uint8 or float32, rows x columns (x channels)) into `into`."""
-        arguments = (
-            image, into, self._source[1], self._source[0], self._target[1], self._target[0],
-            channels, self._x.first, self._x.weight, self._x.taps,
-            self._y.first, self._y.weight, self._y.taps,
-        )  # fmt: skip
-        count = blocks(self._target[0] * self._target[1] * channels)
-        if image.dtype == np.uint8:
-            self._device.launch("shrink_u8", count, THREADS, *arguments, int(self._half_up))
+        (src_height, src_width), (height, width) = self._source, self._target
+        kind = "u8" if image.dtype == np.uint8 else "f32"
+        count = blocks(height * width * channels)
+        if self._whole:
+            self._device.launch(
+                f"shrink_whole_{kind}", count, THREADS,
+                image, into, src_width, width, height, channels,
+                src_width // width, src_height // height,
+            )  # fmt: skip
         else:
-            self._device.launch("shrink_f32", count, THREADS, *arguments)
+            self._device.launch(
+                f"shrink_{kind}", count, THREADS,
+                image, into, src_width, src_height, width, height, channels,
+                self._x.first, self._x.weight, self._x.taps,
+                self._y.first, self._y.weight, self._y.taps,
+            )  # fmt: skip
 
 
 def _area_axis(device: Device, source: int, target: int) -> Axis:
