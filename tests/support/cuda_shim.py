@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +58,9 @@ class ShimDevice:
     reverse: bool = False
     name: str = "cpu-shim"
     launches: list[str] = field(default_factory=list)
-    _memory: dict[int, np.ndarray] = field(default_factory=dict)
+    _memory: weakref.WeakValueDictionary[int, np.ndarray] = field(
+        default_factory=weakref.WeakValueDictionary
+    )
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
         kind = np.dtype(dtype)
@@ -85,7 +88,7 @@ class ShimDevice:
         one.check(arguments)
         self.launches.append(name)
         assert self.run(one.name, one.parameters, grid, block, arguments) == 0, name
-        for memory in self._memory.values():
+        for memory in list(self._memory.values()):
             assert (memory[:GUARD] == 0xA5).all(), f"{name} wrote below a buffer"
             assert (memory[-GUARD:] == 0xA5).all(), f"{name} wrote beyond a buffer"
 

@@ -131,18 +131,30 @@ def installed() -> list[Path]:
     return [file for file in found if re.fullmatch(r"libnvrtc\.so\.\d+", file.name)]
 
 
-def open_nvrtc(candidates: Iterable[Path] | None = None) -> Nvrtc:
-    """The first NVRTC that there is.
+def open_nvrtc(
+    candidates: Iterable[Path | str] | None = None, *, driver: int | None = None
+) -> Nvrtc:
+    """The first NVRTC that the driver can follow.
 
     Args:
         candidates: Libraries to take instead of the installed ones.
+        driver: Major CUDA version of the GPU's driver: it loads no cubin of a later one.
 
     Raises:
         UnavailableError: There is none.
     """
-    for library in installed() if candidates is None else candidates:
-        return Nvrtc(library)
-    named = ctypes.util.find_library("nvrtc") if candidates is None else None
-    if named is not None:
-        return Nvrtc(named)
+    if candidates is None:
+        named = ctypes.util.find_library("nvrtc")
+        candidates = [*installed(), *([named] if named else [])]
+    newer = []
+    for library in candidates:
+        nvrtc = Nvrtc(library)
+        if driver is None or nvrtc.version[0] <= driver:
+            return nvrtc
+        newer.append("{}.{}".format(*nvrtc.version))
+    if newer:
+        raise UnavailableError(
+            f"NVRTC {', '.join(newer)} is newer than the GPU's driver, which is of CUDA {driver}",
+            mend=f"install the NVRTC of CUDA {driver}, or a newer driver",
+        )
     raise UnavailableError("NVRTC, which compiles the CUDA kernels, is not installed", mend=MEND)

@@ -40,8 +40,8 @@ class PycudaDevice:
         self, index: int = 0, *, nvrtc: Nvrtc | None = None, cache: Path | None = None
     ) -> None:
         self._cuda = _import_driver()
-        compiler = nvrtc or open_nvrtc()
         device = self._open(index)
+        compiler = nvrtc or open_nvrtc(driver=self._cuda.get_driver_version() // 1000)
         major, minor = device.compute_capability()
         cubins = load_cubins(compiler, 10 * major + minor, cache=cache)
         self.name = f"cuda:{index} {device.name()} sm_{major}{minor}"
