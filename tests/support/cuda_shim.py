@@ -57,9 +57,8 @@ class ShimDevice:
     library: ctypes.CDLL
     reverse: bool = False
     name: str = "cpu-shim"
-    launches: list[str] = field(default_factory=list)
     _memory: weakref.WeakValueDictionary[int, np.ndarray] = field(
-        default_factory=weakref.WeakValueDictionary
+        default_factory=weakref.WeakValueDictionary, repr=False
     )
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
@@ -86,7 +85,6 @@ class ShimDevice:
     def launch(self, name: str, grid: int, block: int, *arguments: Argument) -> None:
         one = kernel(name)
         one.check(arguments)
-        self.launches.append(name)
         assert self.run(one.name, one.parameters, grid, block, arguments) == 0, name
         for memory in list(self._memory.values()):
             assert (memory[:GUARD] == 0xA5).all(), f"{name} wrote below a buffer"

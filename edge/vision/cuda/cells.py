@@ -134,4 +134,7 @@ def _positions(device: Device, rows: NDArray[np.int64], columns: NDArray[np.int6
 
 def _fixed(positions: NDArray[np.float64]) -> NDArray[np.int32]:
     """Whole 1/32 px, rounded as cv2.convertMaps does: float32 first, halves to even."""
-    return np.rint(positions.astype(np.float32) * np.float32(_PARTS)).astype(np.int32)
+    whole: NDArray[np.int32] = np.rint(positions.astype(np.float32) * np.float32(_PARTS)).astype(
+        np.int32
+    )
+    return whole

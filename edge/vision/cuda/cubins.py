@@ -21,7 +21,7 @@ def load_cubins(nvrtc: Nvrtc, architecture: int, *, cache: Path | None) -> dict[
     """Cubins of all `.cu` files, by file.
 
     A cached one is taken only if source, options, compiler and GPU are the same; its name is a hash
-    of all four, and its first bytes are a hash of the rest, so that a damaged one is compiled again.
+    of all four, and its first bytes are a hash of the rest, so a damaged one is compiled again.
 
     Args:
         nvrtc: The compiler.

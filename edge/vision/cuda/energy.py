@@ -44,10 +44,10 @@ class MixtureEnergy:
         self._device = device
         self._form: _Form
         if isinstance(terms, SphericalTerms):
-            self._dimensions, self._components = terms.directions.shape
+            self._dimensions, self._components = len(terms.middle), len(terms.constant)
             self._form = _Spherical(device, terms)
         else:
-            self._components, self._dimensions = terms.means.shape
+            self._components, self._dimensions = terms.means.shape[0], terms.means.shape[1]
             self._form = _Projected(device, terms)
 
     @property

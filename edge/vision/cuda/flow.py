@@ -179,9 +179,7 @@ class _Plan:
             self._enlarge(level, finer, *self._enlargings[index])
         return self._flow
 
-    def _enlarge(
-        self, level: _Level, finer: _Level | None, y: LinearAxis, x: LinearAxis
-    ) -> None:
+    def _enlarge(self, level: _Level, finer: _Level | None, y: LinearAxis, x: LinearAxis) -> None:
         height, width = finer.size if finer else self.shape
         self._device.launch(
             "enlarge", blocks(height * width), THREADS,

@@ -37,7 +37,8 @@ class Pictures:
         self._pixels = target[0] * target[1]
         self._shrinking = None if self._same else Shrinking(device, source, target)
         self._bgr = device.empty((*target, 3), np.uint8)
-        self._grey = device.empty(target, np.uint8)
+        # The flow compares each picture with the one before.
+        self._grey, self._before = (device.empty(target, np.uint8) for _ in range(2))
 
     def resize(self, frame: Buffer) -> Buffer:
         """uint8, rows x columns x 3 in and out; twin of `edge.vision.observe.resize`."""
@@ -47,7 +48,15 @@ class Pictures:
         return self._bgr
 
     def grey(self, bgr: Buffer) -> Buffer:
-        """uint8, rows x columns: the grey picture of a working-size one."""
+        """Grey picture of a working-size one.
+
+        Args:
+            bgr: uint8, rows x columns x 3.
+
+        Returns:
+            uint8, rows x columns; overwritten by the call after the next one.
+        """
+        self._grey, self._before = self._before, self._grey
         self._device.launch(
             "grey_from_bgr", blocks(self._pixels), THREADS, bgr, self._grey, self._pixels
         )

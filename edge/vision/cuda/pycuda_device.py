@@ -124,7 +124,7 @@ class PycudaDevice:
         except self._cuda.Error as error:
             raise UnavailableError(
                 f"the NVIDIA driver does not start: {error}",
-                mend="check that `nvidia-smi` (Jetson: `tegrastats`) shows a GPU, or run without CUDA",
+                mend="check that nvidia-smi (Jetson: tegrastats) shows a GPU, or run without CUDA",
             ) from error
         if not 0 <= index < count:
             raise UsageError(

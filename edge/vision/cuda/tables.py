@@ -89,7 +89,7 @@ def _covered(cell: int, source: int, scale: float) -> tuple[int, list[float]]:
         weights.insert(0, (whole - begin) / width)
         first -= 1
     if end - last > _NEGLIGIBLE:
-        weights.append(min(min(end - last, 1.0), width) / width)
+        weights.append(min(end - last, 1.0, width) / width)
     return first, weights
 
 

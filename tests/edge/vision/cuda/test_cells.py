@@ -30,7 +30,9 @@ def test_grid_cells_are_the_twins(
     grid = Grid(height, width, patch, stride)
     cells = GridCells(device, grid)
     moved = rng.random((height, width)) > 0.7
-    np.testing.assert_array_equal(cells.count(device.upload(moved.view(np.uint8))), grid.count(moved))
+    np.testing.assert_array_equal(
+        cells.count(device.upload(moved.view(np.uint8))), grid.count(moved)
+    )
 
     rows, columns = (rng.integers(0, n, 5) for n in grid.shape)
     bgr = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -76,9 +78,7 @@ def test_windows_are_the_twins(
     side: int,
     channels: int,
 ) -> None:
-    grid = WindowGrid(
-        height=height, width=width, stride=stride, top=top, bottom=bottom, side=side
-    )
+    grid = WindowGrid(height=height, width=width, stride=stride, top=top, bottom=bottom, side=side)
     rng = np.random.default_rng(height)
     picture = rng.integers(0, 256, (height, width, 3)[: channels // 2 + 2], dtype=np.uint8)
     rows, columns = (rng.integers(0, n, 7) for n in grid.shape)
@@ -91,9 +91,7 @@ def test_windows_are_the_twins(
 
 
 @pytest.mark.parametrize("preset", [(32, False), (96, True)], ids=["fast", "accurate"])
-def test_windows_of_the_presets_are_the_twins(
-    device: ShimDevice, preset: tuple[int, bool]
-) -> None:
+def test_windows_of_the_presets_are_the_twins(device: ShimDevice, preset: tuple[int, bool]) -> None:
     side, colour = preset
     grid = WindowGrid(height=280, width=420, stride=20, top=31.7, bottom=74.2, side=side)
     rng = np.random.default_rng(0)

@@ -55,9 +55,7 @@ def test_energy_is_the_twins(
 
 
 @pytest.mark.parametrize("kind", ["diagonal", "full", "spheres", "tiny spheres"])
-def test_energy_does_not_depend_on_the_order_of_threads(
-    any_order: ShimDevice, kind: str
-) -> None:
+def test_energy_does_not_depend_on_the_order_of_threads(any_order: ShimDevice, kind: str) -> None:
     arrays = mixture(kind, 7, 130, seed=5)
     z = np.random.default_rng(6).normal(0.0, 2.0, (3, 130)).astype(np.float32)
     expected = cpu.MixtureEnergy.from_arrays(arrays).energy(z)
