@@ -71,7 +71,7 @@ class Device(Protocol):
     def download(self, buffer: Buffer) -> NDArray[Any]:
         """Wait for all earlier work and copy a buffer back; a new array."""
 
-    def launch(self, kernel: str, grid: int, block: int, *arguments: Argument) -> None:
+    def launch(self, name: str, grid: int, block: int, *arguments: Argument) -> None:
         """Start a kernel by name with `grid` blocks of `block` threads.
 
         Raises:

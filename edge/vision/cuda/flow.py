@@ -27,8 +27,8 @@ REFINE_THREADS = 1024
 # Of OpenCV's refinement inside the flow; it has no getter.
 SWEEPS = 5
 PASSES = 2
-# A stripe has one group of four threads for each of its rows, and a block at most 1024 threads.
-_MOST_ROWS = STRIPES * 1024 // LANES
+# A stripe has one group of four threads for each of its rows of patches, in a block of at most 256.
+_MOST_ROWS = STRIPES * 256 // LANES
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,11 @@ class DenseFlow:
         return self._plan.run(previous, current)
 
 
+def _patches(pixels: int) -> int:
+    """Patches along one side."""
+    return 1 + (pixels - PATCH) // STRIDE
+
+
 class _Plan:
     """Buffers and tables of one picture size."""
 
@@ -141,7 +146,7 @@ class _Plan:
         self.shape = (height, width)
         self._device = device
         exponent, sizes = pyramid(height, width, settings.finest)
-        if sizes[0][0] > _MOST_ROWS:
+        if _patches(sizes[0][0]) > _MOST_ROWS:
             raise UsageError(
                 f"a picture of {height} rows is too tall for the CUDA flow",
                 mend="choose a smaller working size",
@@ -200,8 +205,7 @@ class _Level:
         self._device = device
         self._settings = settings
         self._shrinking = shrinking
-        self._down = 1 + (height - PATCH) // STRIDE
-        self._across = 1 + (width - PATCH) // STRIDE
+        self._down, self._across = _patches(height), _patches(width)
         self._first = device.empty(size, np.uint8)
         self._second = device.empty(size, np.uint8)
         self._dx = device.empty(size, np.int16)

@@ -15,11 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.vision.cuda.cubins import load_cubins
-from edge.vision.cuda.device import Argument, Buffer
+from edge.vision.cuda.cubins import cache_folder, load_cubins
+from edge.vision.cuda.device import Argument, Buffer, Device
 from edge.vision.cuda.kernels import kernel, kernels
 from edge.vision.cuda.nvrtc import Nvrtc, open_nvrtc
 from engines.errors import InternalError, UnavailableError, UsageError
+
+
+def open_device(index: int = 0) -> Device:
+    """The GPU of this machine, with its kernels compiled once and kept in the user's cache.
+
+    Raises:
+        UnavailableError: pycuda, the driver, the GPU or NVRTC is missing.
+        UsageError: There is no GPU of this number.
+    """
+    return PycudaDevice(index, cache=cache_folder())
 
 
 class PycudaDevice:
@@ -34,6 +44,7 @@ class PycudaDevice:
 
     Raises:
         UnavailableError: pycuda, the driver, the GPU or NVRTC is missing.
+        UsageError: There is no GPU of this number.
     """
 
     def __init__(

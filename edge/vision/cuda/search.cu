@@ -141,15 +141,11 @@ __device__ void descend(const Patch &p, const float *tensor, int plane, int t, i
 // One block is one stripe of patch rows, four threads are one row of it. A patch needs the results
 // of its neighbours before it in its row and in the row before, so row r runs r patches behind
 // row 0: the order of a raster scan, and its result, with the rows at work together.
-extern "C" __global__ void inverse_search(const unsigned char *__restrict__ first,
-                                          const unsigned char *__restrict__ second,
-                                          const short *__restrict__ dx,
-                                          const short *__restrict__ dy,
-                                          const float *__restrict__ tensor,
-                                          const float *__restrict__ dense_u,
-                                          const float *__restrict__ dense_v,
-                                          float *sparse_u, float *sparse_v,
-                                          int width, int height, int across, int down, int steps)
+extern "C" __global__ void __launch_bounds__(256) inverse_search(
+    const unsigned char *__restrict__ first, const unsigned char *__restrict__ second,
+    const short *__restrict__ dx, const short *__restrict__ dy, const float *__restrict__ tensor,
+    const float *__restrict__ dense_u, const float *__restrict__ dense_v, float *sparse_u,
+    float *sparse_v, int width, int height, int across, int down, int steps)
 {
     const int rows = (down + STRIPES - 1) / STRIPES;
     const int begin = min((int)blockIdx.x * rows, down), end = min(begin + rows, down);

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.cuda_shim import ShimDevice
 
 from edge.vision.cuda.cells import GridCells, WindowCells
+from edge.vision.cuda.device import Device
 from edge.vision.dynamic_flow import to_unit_range
 from edge.vision.gate import CellGate
 from edge.vision.patches import Grid
@@ -24,7 +24,7 @@ from edge.vision.windows import WindowGrid
 )
 @settings(max_examples=40, deadline=None)
 def test_grid_cells_are_the_twins(
-    device: ShimDevice, height: int, width: int, patch: int, stride: int, seed: int
+    device: Device, height: int, width: int, patch: int, stride: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     grid = Grid(height, width, patch, stride)
@@ -49,7 +49,7 @@ def test_grid_cells_are_the_twins(
     )
 
 
-def test_the_gate_works_on_counts_from_the_device(any_order: ShimDevice) -> None:
+def test_the_gate_works_on_counts_from_the_device(any_order: Device) -> None:
     grid = Grid(280, 420, 28, 28)
     moved = np.random.default_rng(0).random((280, 420)) > 0.995
     counts = GridCells(any_order, grid).count(any_order.upload(moved.view(np.uint8)))
@@ -69,7 +69,7 @@ def test_the_gate_works_on_counts_from_the_device(any_order: ShimDevice) -> None
 )
 @settings(max_examples=40, deadline=None)
 def test_windows_are_the_twins(
-    device: ShimDevice,
+    device: Device,
     height: int,
     width: int,
     stride: int,
@@ -91,7 +91,7 @@ def test_windows_are_the_twins(
 
 
 @pytest.mark.parametrize("preset", [(32, False), (96, True)], ids=["fast", "accurate"])
-def test_windows_of_the_presets_are_the_twins(device: ShimDevice, preset: tuple[int, bool]) -> None:
+def test_windows_of_the_presets_are_the_twins(device: Device, preset: tuple[int, bool]) -> None:
     side, colour = preset
     grid = WindowGrid(height=280, width=420, stride=20, top=31.7, bottom=74.2, side=side)
     rng = np.random.default_rng(0)
@@ -105,7 +105,7 @@ def test_windows_of_the_presets_are_the_twins(device: ShimDevice, preset: tuple[
     )
 
 
-def test_no_cells_are_an_empty_batch(device: ShimDevice) -> None:
+def test_no_cells_are_an_empty_batch(device: Device) -> None:
     none = np.zeros(0, np.int64)
     picture = device.upload(np.zeros((40, 40, 3), np.uint8))
     batch = GridCells(device, Grid(40, 40, 8, 8)).gather_picture(picture, none, none)

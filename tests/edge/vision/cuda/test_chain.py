@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.clips import MemoryClip
-from support.cuda_shim import ShimDevice
 
 import edge.vision.observe
 from edge.frames import EnergyMap, Frame
 from edge.pipeline import Pipeline
 from edge.vision.cuda.cells import GridCells, WindowCells
-from edge.vision.cuda.device import Buffer
+from edge.vision.cuda.device import Buffer, Device
 from edge.vision.cuda.energy import MixtureEnergy
 from edge.vision.cuda.flow import DenseFlow
 from edge.vision.cuda.flow_window import FlowWindow
@@ -34,7 +33,7 @@ TIME_CONSTANT_S = 0.28
 SHARE = 0.08
 SIZE = (280, 420)
 # A wall with two squares that walk, at 10 frames a second.
-CLIP = MemoryClip(length=6, speed=6, width=420, height=280).frames
+CLIP = MemoryClip(length=5, speed=6, width=420, height=280).frames
 
 
 def option(spec: InputSpec, key: str) -> float:
@@ -44,7 +43,7 @@ def option(spec: InputSpec, key: str) -> float:
 class FrameOnDevice:
     """What the streams share: picture, grey, flow, moved pixels; nothing leaves the device."""
 
-    def __init__(self, device: ShimDevice) -> None:
+    def __init__(self, device: Device) -> None:
         self._device = device
         self._pictures = Pictures(device, SIZE, SIZE)
         self._dense = DenseFlow(device)
@@ -61,12 +60,12 @@ class FrameOnDevice:
             self.moved = moved_on_device(self._device, previous, self._grey, 15)
 
 
-def energies(bundle: Bundle, stream: str) -> Iterator[EnergyMap]:
-    """Of the CPU pipeline, frame by frame."""
+def energies(bundle: Bundle) -> Iterator[dict[str, EnergyMap]]:
+    """Of the CPU pipeline, frame by frame, by stream."""
     with Pipeline(bundle, threads=1) as pipeline:
         view = pipeline.new_view()
         for frame in CLIP:
-            yield pipeline.energies([(view, frame)])[0][stream]
+            yield pipeline.energies([(view, frame)])[0]
 
 
 def assert_energies(expected: EnergyMap, rows: np.ndarray, columns: np.ndarray, values: np.ndarray,
@@ -78,7 +77,7 @@ def assert_energies(expected: EnergyMap, rows: np.ndarray, columns: np.ndarray, 
 
 
 @pytest.mark.parametrize("name", ["ucsd_ped2_fast", "ucsd_ped2"])
-def test_window_and_speed_streams(device: ShimDevice, name: str) -> None:
+def test_window_and_speed_streams(device: Device, name: str) -> None:
     bundle = load_bundle(REFERENCE / name)
     spec = next(s for s in bundle.model.streams if s.name == "appearance")
     assert spec.network is not None
@@ -97,8 +96,7 @@ def test_window_and_speed_streams(device: ShimDevice, name: str) -> None:
         device, height=SIZE[0], width=SIZE[1], time_constant_s=TIME_CONSTANT_S, floor=FLOOR
     )
     looked = 0
-    appearance, motion = energies(bundle, "appearance"), energies(bundle, "motion")
-    for frame, seen, fast in zip(CLIP, appearance, motion, strict=True):
+    for frame, expected in zip(CLIP, energies(bundle), strict=True):
         frame_on_device.take(frame)
         if frame_on_device.flow is None:
             continue
@@ -109,16 +107,16 @@ def test_window_and_speed_streams(device: ShimDevice, name: str) -> None:
         picture = frame_on_device.grey if grey else frame_on_device.bgr
         batch = device.download(windows.gather(picture, rows, columns))
         values = head.energy(backend.infer(batch)) if len(rows) else np.zeros(0)
-        assert_energies(seen, rows, columns, values, tolerance=1e-4)
+        assert_energies(expected["appearance"], rows, columns, values, tolerance=1e-4)
 
         speed = device.download(largest_nearby(device, steady.speed))
         rows, columns = np.nonzero(speed > FLOOR)
-        assert_energies(fast, rows, columns, speed[rows, columns], tolerance=1e-4)
+        assert_energies(expected["motion"], rows, columns, speed[rows, columns], tolerance=1e-4)
         looked += len(rows)
     assert looked > 100
 
 
-def test_appearance_and_motion_patches_of_the_paper(device: ShimDevice) -> None:
+def test_motion_patches_of_the_paper(device: Device) -> None:
     bundle = load_bundle(REFERENCE / "ucsd_ped2_paper")
     grid = Grid(*SIZE, 28, 28)
     cells, gate = GridCells(device, grid), CellGate(grid, min_pixels=4, memory=20)
@@ -130,7 +128,7 @@ def test_appearance_and_motion_patches_of_the_paper(device: ShimDevice) -> None:
     frame_on_device = FrameOnDevice(device)
     window = FlowWindow(device, length=20, height=SIZE[0], width=SIZE[1])
     looked = 0
-    for frame, expected in zip(CLIP, energies(bundle, "motion"), strict=True):
+    for frame, expected in zip(CLIP, energies(bundle), strict=True):
         frame_on_device.take(frame)
         if frame_on_device.flow is None or frame_on_device.moved is None:
             continue
@@ -144,13 +142,14 @@ def test_appearance_and_motion_patches_of_the_paper(device: ShimDevice) -> None:
         scale = option(spec.input, "scale")
         field = window.motion_field(weights, weights)
         batch = device.download(cells.gather_motion(field, rows, columns, scale))
-        assert_energies(expected, rows, columns, head.energy(backend.infer(batch)), tolerance=1e-3)
+        values = head.energy(backend.infer(batch))
+        assert_energies(expected["motion"], rows, columns, values, tolerance=1e-3)
         looked += len(rows)
     assert looked > 20
 
 
 def test_frame_scores_of_the_two_flows_rank_alike(
-    device: ShimDevice, monkeypatch: pytest.MonkeyPatch
+    device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = load_bundle(REFERENCE / "ucsd_ped2_fast")
 
@@ -162,5 +161,5 @@ def test_frame_scores_of_the_two_flows_rank_alike(
     expected = scores()
     monkeypatch.setattr(edge.vision.observe, "DenseFlow", lambda: DenseFlow(device))
     ranks = [values.argsort().argsort() for values in (expected, scores())]
-    assert np.unique(expected).size >= 5
+    assert np.unique(expected).size >= 4
     assert np.corrcoef(*ranks)[0, 1] >= 0.999

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.cuda_shim import ShimDevice
 
 from edge.scoring import energy as cpu
+from edge.vision.cuda.device import Device
 from edge.vision.cuda.energy import MixtureEnergy
 from engines.errors import DataError
 
@@ -41,7 +41,7 @@ def mixture(kind: str, components: int, dimensions: int, seed: int) -> dict[str,
 )
 @settings(max_examples=12, deadline=None)
 def test_energy_is_the_twins(
-    device: ShimDevice, kind: str, count: int, components: int, dimensions: int, seed: int
+    device: Device, kind: str, count: int, components: int, dimensions: int, seed: int
 ) -> None:
     arrays = mixture(kind, components, dimensions, seed)
     z = np.random.default_rng(seed + 1).normal(0.0, 2.0, (count, dimensions)).astype(np.float32)
@@ -55,14 +55,14 @@ def test_energy_is_the_twins(
 
 
 @pytest.mark.parametrize("kind", ["diagonal", "full", "spheres", "tiny spheres"])
-def test_energy_does_not_depend_on_the_order_of_threads(any_order: ShimDevice, kind: str) -> None:
+def test_energy_does_not_depend_on_the_order_of_threads(any_order: Device, kind: str) -> None:
     arrays = mixture(kind, 7, 130, seed=5)
     z = np.random.default_rng(6).normal(0.0, 2.0, (3, 130)).astype(np.float32)
     expected = cpu.MixtureEnergy.from_arrays(arrays).energy(z)
     np.testing.assert_allclose(MixtureEnergy(any_order, arrays).energy(z), expected, rtol=1e-4)
 
 
-def test_far_away_the_energy_stays_finite(device: ShimDevice) -> None:
+def test_far_away_the_energy_stays_finite(device: Device) -> None:
     arrays = mixture("diagonal", 3, 64, seed=0)
     z = np.full((1, 64), 1e3, np.float32)
     result = MixtureEnergy(device, arrays).energy(z)
@@ -70,12 +70,12 @@ def test_far_away_the_energy_stays_finite(device: ShimDevice) -> None:
     assert np.isfinite(result).all()
 
 
-def test_vectors_of_another_length_are_refused(device: ShimDevice) -> None:
+def test_vectors_of_another_length_are_refused(device: Device) -> None:
     energy = MixtureEnergy(device, mixture("full", 2, 5, seed=0))
     with pytest.raises(DataError, match="N x 5"):
         energy.energy(np.zeros((3, 6), np.float32))
 
 
-def test_a_damaged_head_is_refused(device: ShimDevice) -> None:
+def test_a_damaged_head_is_refused(device: Device) -> None:
     with pytest.raises(DataError, match="needs weights"):
         MixtureEnergy(device, {"weights": np.ones(1)})

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.cuda_shim import ShimDevice
 
 from edge.capture.video import VideoSource
 from edge.vision import flow as cpu
+from edge.vision.cuda.device import Device
 from edge.vision.cuda.flow import REFINE_PLANES, SWEEPS, DenseFlow, fast_preset, pyramid
 from edge.vision.observe import resize
 from engines.errors import UsageError
@@ -35,7 +35,7 @@ def end_point_error(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.hypot(*np.moveaxis(one - other, -1, 0))
 
 
-def assert_same_flow(device: ShimDevice, previous: np.ndarray, current: np.ndarray) -> None:
+def assert_same_flow(device: Device, previous: np.ndarray, current: np.ndarray) -> None:
     expected = cpu.DenseFlow().calc(previous, current)
     flow = DenseFlow(device).calc(previous, current)
     assert (flow.shape, flow.dtype) == (expected.shape, np.float32)
@@ -44,7 +44,7 @@ def assert_same_flow(device: ShimDevice, previous: np.ndarray, current: np.ndarr
     assert error.max() < LARGEST_ERROR_PX
 
 
-def test_flow_at_working_size_is_opencvs(any_order: ShimDevice) -> None:
+def test_flow_at_working_size_is_opencvs(any_order: Device) -> None:
     big = textured(320, 460, seed=0)
     previous, current = big[20:300, 20:440].copy(), big[18:298, 17:437].copy()
     current[100:150, 100:180] = big[120:170, 125:205]  # a part that moves another way
@@ -60,7 +60,7 @@ def test_flow_at_working_size_is_opencvs(any_order: ShimDevice) -> None:
 )
 @settings(max_examples=15, deadline=None)
 def test_flow_of_any_size_and_shift_is_opencvs(
-    device: ShimDevice, height: int, width: int, shift: tuple[int, int], seed: int
+    device: Device, height: int, width: int, shift: tuple[int, int], seed: int
 ) -> None:
     try:
         pyramid(height, width, fast_preset().finest)
@@ -76,7 +76,7 @@ def test_flow_of_any_size_and_shift_is_opencvs(
 
 
 @pytest.mark.parametrize("kind", ["black", "checkers", "noise"])
-def test_flow_without_texture_or_with_too_much_is_opencvs(device: ShimDevice, kind: str) -> None:
+def test_flow_without_texture_or_with_too_much_is_opencvs(device: Device, kind: str) -> None:
     pair = np.zeros((2, 96, 128), np.uint8)
     if kind == "checkers":  # gradients so strong that sums round
         pair[:] = np.indices((96, 128)).sum(axis=0) // 2 % 2 * 255
@@ -86,13 +86,13 @@ def test_flow_without_texture_or_with_too_much_is_opencvs(device: ShimDevice, ki
     assert_same_flow(device, pair[0], pair[1])
 
 
-def test_a_known_shift_is_found_in_pixels_and_with_its_sign(device: ShimDevice) -> None:
+def test_a_known_shift_is_found_in_pixels_and_with_its_sign(device: Device) -> None:
     big = textured(200, 260, seed=4)
     flow = DenseFlow(device).calc(big[20:160, 20:220].copy(), big[18:158, 17:217].copy())
     assert np.abs(flow[20:-20, 20:-20] - (3.0, 2.0)).mean() < 0.1
 
 
-def test_one_instance_follows_a_change_of_size(device: ShimDevice) -> None:
+def test_one_instance_follows_a_change_of_size(device: Device) -> None:
     flow = DenseFlow(device)
     for size in (96, 120, 96):
         pair = [textured(size, size, seed) for seed in (1, 2)]
@@ -100,7 +100,7 @@ def test_one_instance_follows_a_change_of_size(device: ShimDevice) -> None:
         assert error.max() < LARGEST_ERROR_PX
 
 
-def test_flow_on_a_rendered_clip(device: ShimDevice, tmp_path: Path) -> None:
+def test_flow_on_a_rendered_clip(device: Device, tmp_path: Path) -> None:
     scene = SceneSettings(
         normal_seconds=6.0, test_seconds=2.0, anomalies=(), people_per_minute=120.0
     )
@@ -108,11 +108,11 @@ def test_flow_on_a_rendered_clip(device: ShimDevice, tmp_path: Path) -> None:
     assert_clip(device, tmp_path / "scene" / "normal" / "normal_06.avi")
 
 
-def test_flow_on_real_footage(device: ShimDevice, footage: Path) -> None:
+def test_flow_on_real_footage(device: Device, footage: Path) -> None:
     assert_clip(device, footage / "video" / "vtest_480x360.avi")
 
 
-def assert_clip(device: ShimDevice, file: Path) -> None:
+def assert_clip(device: Device, file: Path) -> None:
     with VideoSource(file) as source:
         frames = [resize(frame.bgr, 420, 280) for _, frame in zip(range(6), source, strict=False)]
     pictures = [cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY) for bgr in frames]
@@ -135,7 +135,7 @@ def assert_clip(device: ShimDevice, file: Path) -> None:
 )
 @settings(max_examples=25, deadline=None)
 def test_refinement_alone_is_opencvs(
-    device: ShimDevice, height: int, width: int, scale: float, seed: int
+    device: Device, height: int, width: int, scale: float, seed: int
 ) -> None:
     s = fast_preset()
     rng = np.random.default_rng(seed)
@@ -156,7 +156,7 @@ def test_refinement_alone_is_opencvs(
 
 @pytest.mark.parametrize("size", [(7, 40), (40, 7), (12, 128)])
 def test_a_picture_too_small_for_the_pyramid_is_refused(
-    device: ShimDevice, size: tuple[int, int]
+    device: Device, size: tuple[int, int]
 ) -> None:
     picture = np.zeros(size, np.uint8)
     with pytest.raises(UsageError, match=f"{size[1]} x {size[0]} px is too small") as caught:
@@ -164,7 +164,7 @@ def test_a_picture_too_small_for_the_pyramid_is_refused(
     assert caught.value.mend
 
 
-def test_a_picture_too_tall_for_one_block_is_refused(device: ShimDevice) -> None:
+def test_a_picture_too_tall_for_one_block_is_refused(device: Device) -> None:
     picture = np.zeros((9000, 64), np.uint8)
     with pytest.raises(UsageError, match="9000 rows is too tall"):
         DenseFlow(device).calc(picture, picture)

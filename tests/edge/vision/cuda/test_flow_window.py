@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.cuda_shim import ShimDevice
 
 from edge.vision import flow_window as cpu
+from edge.vision.cuda.device import Device
 from edge.vision.cuda.flow_window import FlowWindow
 from edge.vision.dynamic_flow import motion_field, window_weights
 
@@ -29,7 +29,7 @@ def flows(count: int, height: int, width: int, seed: int = 0) -> list[np.ndarray
 )
 @settings(max_examples=30, deadline=None)
 def test_the_gram_matrix_is_the_twins_bit_for_bit(
-    device: ShimDevice, height: int, width: int, length: int, count: int, seed: int
+    device: Device, height: int, width: int, length: int, count: int, seed: int
 ) -> None:
     ours = FlowWindow(device, length=length, height=height, width=width)
     theirs = cpu.FlowWindow(length=length, height=height, width=width)
@@ -40,7 +40,7 @@ def test_the_gram_matrix_is_the_twins_bit_for_bit(
         assert (len(ours), ours.full) == (len(theirs), theirs.full)
 
 
-def test_the_gram_matrix_at_working_size_is_exact(any_order: ShimDevice) -> None:
+def test_the_gram_matrix_at_working_size_is_exact(any_order: Device) -> None:
     ours = FlowWindow(any_order, length=3, height=280, width=420)
     steps = []
     for flow in flows(4, 280, 420):
@@ -49,14 +49,14 @@ def test_the_gram_matrix_at_working_size_is_exact(any_order: ShimDevice) -> None
     np.testing.assert_array_equal(ours.gram, np.array(steps[1:]) @ np.array(steps[1:]).T)
 
 
-def test_the_largest_products_do_not_overflow(device: ShimDevice) -> None:
+def test_the_largest_products_do_not_overflow(device: Device) -> None:
     ours = FlowWindow(device, length=2, height=280, width=420)
     ours.push(np.full((280, 420, 2), -99.0, np.float32))
     assert ours.gram[0, 0] == 128.0**2 * 280 * 420 * 2
 
 
 @pytest.mark.parametrize("representation", ["ranksvm", "arp", "arp_raw", "mean"])
-def test_the_motion_image_is_the_twins(any_order: ShimDevice, representation: str) -> None:
+def test_the_motion_image_is_the_twins(any_order: Device, representation: str) -> None:
     ours = FlowWindow(any_order, length=5, height=20, width=31)
     theirs = cpu.FlowWindow(length=5, height=20, width=31)
     for flow in flows(7, 20, 31):
@@ -72,7 +72,7 @@ def test_the_motion_image_is_the_twins(any_order: ShimDevice, representation: st
     )
 
 
-def test_mean_and_dynamic_flow_combine_in_one_launch(device: ShimDevice) -> None:
+def test_mean_and_dynamic_flow_combine_in_one_launch(device: Device) -> None:
     ours = FlowWindow(device, length=4, height=6, width=7)
     theirs = cpu.FlowWindow(length=4, height=6, width=7)
     for flow in flows(4, 6, 7):
@@ -85,7 +85,7 @@ def test_mean_and_dynamic_flow_combine_in_one_launch(device: ShimDevice) -> None
     np.testing.assert_allclose(field, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_reset_forgets_everything(device: ShimDevice) -> None:
+def test_a_reset_forgets_everything(device: Device) -> None:
     window = FlowWindow(device, length=3, height=4, width=5)
     clip = flows(5, 4, 5)
     results = []

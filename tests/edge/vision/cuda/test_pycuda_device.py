@@ -14,6 +14,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,9 @@ import pytest
 
 from edge.vision import flow as cpu
 from edge.vision.cuda.flow import DenseFlow
-from edge.vision.cuda.kernels import kernels
+from edge.vision.cuda.kernels import kernels, sources
 from edge.vision.cuda.nvrtc import Nvrtc, installed
-from edge.vision.cuda.pycuda_device import PycudaDevice
+from edge.vision.cuda.pycuda_device import PycudaDevice, open_device
 from engines.errors import InternalError, UnavailableError, UsageError
 
 TOTAL = 64 << 20
@@ -166,65 +167,77 @@ def compiler(tmp_path_factory: pytest.TempPathFactory) -> Nvrtc:
 
 
 @pytest.fixture
-def gpu(driver: Any, compiler: Nvrtc, tmp_path_factory: pytest.TempPathFactory) -> PycudaDevice:
+def launcher(
+    driver: Any, compiler: Nvrtc, tmp_path_factory: pytest.TempPathFactory
+) -> PycudaDevice:
     return PycudaDevice(nvrtc=compiler, cache=tmp_path_factory.getbasetemp() / "cubins")
 
 
-def test_the_flow_runs_through_the_launcher(gpu: PycudaDevice) -> None:
+def test_the_flow_runs_through_the_launcher(launcher: PycudaDevice) -> None:
     pair = np.random.default_rng(0).integers(0, 256, (2, 72, 96), dtype=np.uint8)
-    flow = DenseFlow(gpu).calc(*pair)
+    flow = DenseFlow(launcher).calc(*pair)
     assert np.abs(flow - cpu.DenseFlow().calc(*pair)).mean() < 0.1
-    assert gpu.name == "cuda:0 Stand-in sm_87"
-    gpu.close()
-    gpu.close()
+    assert launcher.name == "cuda:0 Stand-in sm_87"
+    launcher.close()
+    launcher.close()
     assert FakeContext.depth == 0
 
 
-def test_every_kernel_is_loaded_with_its_own_parameters(gpu: PycudaDevice) -> None:
-    loaded = {name: one._format for name, one in gpu._functions.items()}
+def test_the_device_of_this_machine_keeps_its_kernels(
+    driver: Any, compiler: Nvrtc, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    device = open_device()
+    kept = {file.name.split("-sm_87-")[0] for file in tmp_path.rglob("*.cubin")}
+    assert kept == {file.stem for file in sources()}
+    device.close()
+
+
+def test_every_kernel_is_loaded_with_its_own_parameters(launcher: PycudaDevice) -> None:
+    loaded = {name: one._format for name, one in launcher._functions.items()}
     assert loaded == {name: one.parameters for name, one in kernels().items()}
 
 
-def test_memory_is_reused_and_never_while_in_use(gpu: PycudaDevice) -> None:
-    one, two = (gpu.upload(np.full(1000, n, np.float32)) for n in range(2))
+def test_memory_is_reused_and_never_while_in_use(launcher: PycudaDevice) -> None:
+    one, two = (launcher.upload(np.full(1000, n, np.float32)) for n in range(2))
     assert one.address != two.address
     view, address = one.part(0), one.address
     del one
     gc.collect()
-    assert gpu.empty((1000,), np.float32).address != address  # `view` still looks at it
+    assert launcher.empty((1000,), np.float32).address != address  # `view` still looks at it
     del view
     gc.collect()
-    assert gpu.empty((1000,), np.float32).address == address
-    np.testing.assert_array_equal(gpu.download(two), np.ones(1000, np.float32))
+    assert launcher.empty((1000,), np.float32).address == address
+    np.testing.assert_array_equal(launcher.download(two), np.ones(1000, np.float32))
 
 
-def test_out_of_memory_names_both_sides(gpu: PycudaDevice) -> None:
+def test_out_of_memory_names_both_sides(launcher: PycudaDevice) -> None:
     with pytest.raises(UnavailableError, match=r"of 64 MiB left, 100\.0 more") as caught:
-        gpu.empty((100 << 20,), np.uint8)
+        launcher.empty((100 << 20,), np.uint8)
     assert "smaller working size" in str(caught.value.mend)
 
 
-def test_an_array_that_does_not_fit_is_refused(gpu: PycudaDevice) -> None:
-    buffer = gpu.empty((3,), np.float32)
+def test_an_array_that_does_not_fit_is_refused(launcher: PycudaDevice) -> None:
+    buffer = launcher.empty((3,), np.float32)
     for wrong in (np.zeros(4, np.float32), np.zeros(3, np.float64)):
         with pytest.raises(InternalError, match="does not fit"):
-            gpu.upload(wrong, into=buffer)
+            launcher.upload(wrong, into=buffer)
 
 
-def test_a_failed_launch_names_the_kernel(gpu: PycudaDevice) -> None:
-    picture = gpu.upload(np.zeros(10, np.uint8))
+def test_a_failed_launch_names_the_kernel(launcher: PycudaDevice) -> None:
+    picture = launcher.upload(np.zeros(10, np.uint8))
     with pytest.raises(InternalError, match="in moved_pixels: invalid configuration"):
-        gpu.launch("moved_pixels", 1, 2048, picture, picture, picture, 10, 15)
+        launcher.launch("moved_pixels", 1, 2048, picture, picture, picture, 10, 15)
     with pytest.raises(InternalError, match="takes PPPii, it was given P"):
-        gpu.launch("moved_pixels", 1, 32, picture)
+        launcher.launch("moved_pixels", 1, 32, picture)
 
 
-def test_another_thread_is_refused(gpu: PycudaDevice) -> None:
+def test_another_thread_is_refused(launcher: PycudaDevice) -> None:
     caught: list[BaseException] = []
 
     def use() -> None:
         try:
-            gpu.empty((3,), np.float32)
+            launcher.empty((3,), np.float32)
         except InternalError as error:
             caught.append(error)
 

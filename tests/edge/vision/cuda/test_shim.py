@@ -74,55 +74,55 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 
 @pytest.fixture
-def shim(library: ctypes.CDLL) -> ShimDevice:
+def faulty(library: ctypes.CDLL) -> ShimDevice:
     return ShimDevice(library)
 
 
-def test_shared_memory_and_barriers(shim: ShimDevice) -> None:
+def test_shared_memory_and_barriers(faulty: ShimDevice) -> None:
     x = np.arange(10_001, dtype=np.float32) % 7
-    out = shim.empty((3,), np.float32)
-    assert shim.run("block_sum", "PPi", 3, 128, [shim.upload(x), out, x.size]) == 0
-    assert shim.download(out).sum() == x.sum()
+    out = faulty.empty((3,), np.float32)
+    assert faulty.run("block_sum", "PPi", 3, 128, [faulty.upload(x), out, x.size]) == 0
+    assert faulty.download(out).sum() == x.sum()
 
 
-def test_lanes_of_a_mask_meet_without_the_others(shim: ShimDevice) -> None:
+def test_lanes_of_a_mask_meet_without_the_others(faulty: ShimDevice) -> None:
     x = np.arange(40, dtype=np.int32)
-    out = shim.empty((40,), np.int32)
-    assert shim.run("group_sums", "PP", 1, 40, [shim.upload(x), out]) == 0
+    out = faulty.empty((40,), np.int32)
+    assert faulty.run("group_sums", "PP", 1, 40, [faulty.upload(x), out]) == 0
     sums = x.reshape(-1, 4).sum(axis=1) * np.arange(1, 11)
-    np.testing.assert_array_equal(shim.download(out), np.repeat(sums, 4))
+    np.testing.assert_array_equal(faulty.download(out), np.repeat(sums, 4))
 
 
-def test_a_thread_that_left_before_a_barrier_is_reported(shim: ShimDevice) -> None:
-    assert shim.run("early_return", "P", 1, 64, [shim.empty((64,), np.float32)]) == 1
+def test_a_thread_that_left_before_a_barrier_is_reported(faulty: ShimDevice) -> None:
+    assert faulty.run("early_return", "P", 1, 64, [faulty.empty((64,), np.float32)]) == 1
 
 
-def test_a_deadlock_is_reported_and_the_next_launch_works(shim: ShimDevice) -> None:
-    assert shim.run("half_a_group", "P", 1, 32, [shim.empty((32,), np.int32)]) == 2
-    test_shared_memory_and_barriers(shim)
+def test_a_deadlock_is_reported_and_the_next_launch_works(faulty: ShimDevice) -> None:
+    assert faulty.run("half_a_group", "P", 1, 32, [faulty.empty((32,), np.int32)]) == 2
+    test_shared_memory_and_barriers(faulty)
 
 
 def test_reverse_order_shows_a_missing_barrier(library: ctypes.CDLL) -> None:
     results = []
     for reverse in (False, True):
-        shim = ShimDevice(library, reverse=reverse)
-        x, out = shim.upload(np.arange(64, dtype=np.float32)), shim.empty((64,), np.float32)
-        assert shim.run("missing_barrier", "PP", 1, 64, [x, out]) == 0
-        results.append(shim.download(out))
+        one = ShimDevice(library, reverse=reverse)
+        x, out = one.upload(np.arange(64, dtype=np.float32)), one.empty((64,), np.float32)
+        assert one.run("missing_barrier", "PP", 1, 64, [x, out]) == 0
+        results.append(one.download(out))
     assert not np.array_equal(*results)
 
 
-def test_too_large_a_block_is_refused(shim: ShimDevice) -> None:
-    assert shim.run("early_return", "P", 1, 2048, [shim.empty((64,), np.float32)]) == 3
+def test_too_large_a_block_is_refused(faulty: ShimDevice) -> None:
+    assert faulty.run("early_return", "P", 1, 2048, [faulty.empty((64,), np.float32)]) == 3
 
 
-def test_a_write_beyond_a_buffer_fails_the_launch(device: ShimDevice) -> None:
-    picture = device.upload(np.zeros(100, np.uint8))
-    small = device.empty((99,), np.uint8)
+def test_a_write_beyond_a_buffer_fails_the_launch(shim: ShimDevice) -> None:
+    picture = shim.upload(np.zeros(100, np.uint8))
+    small = shim.empty((99,), np.uint8)
     with pytest.raises(AssertionError, match="moved_pixels wrote beyond"):
-        device.launch("moved_pixels", 1, 128, picture, picture, small, 100, 15)
-    device.close()  # its memory is damaged: nobody else may look at it
+        shim.launch("moved_pixels", 1, 128, picture, picture, small, 100, 15)
+    shim.close()  # its memory is damaged: nobody else may look at it
 
 
-def test_unwritten_memory_is_not_a_number(device: ShimDevice) -> None:
-    assert np.isnan(device.download(device.empty((4,), np.float32))).all()
+def test_unwritten_memory_is_not_a_number(shim: ShimDevice) -> None:
+    assert np.isnan(shim.download(shim.empty((4,), np.float32))).all()

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.cuda_shim import ShimDevice
 
 from edge.vision import carry, speed, steady_flow
+from edge.vision.cuda.device import Device
 from edge.vision.cuda.steady_flow import Carried, SteadyFlow, largest_nearby
 
 
-def assert_equal(device: ShimDevice, ours: object, theirs: np.ndarray | None) -> None:
+def assert_equal(device: Device, ours: object, theirs: np.ndarray | None) -> None:
     if theirs is None:
         assert ours is None
     else:
@@ -30,7 +30,7 @@ def assert_equal(device: ShimDevice, ours: object, theirs: np.ndarray | None) ->
 )
 @settings(max_examples=25, deadline=None)
 def test_a_carried_mean_is_the_twins(
-    device: ShimDevice,
+    device: Device,
     channels: int,
     rows: int,
     columns: int,
@@ -56,7 +56,7 @@ def test_a_carried_mean_is_the_twins(
     assert ours.value is None
 
 
-def test_a_flow_far_out_of_the_picture_reads_its_edge(device: ShimDevice) -> None:
+def test_a_flow_far_out_of_the_picture_reads_its_edge(device: Device) -> None:
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     for reach in (1e3, 3e9):
         ours = Carried(device, (3, 4), 1.0)
@@ -66,7 +66,7 @@ def test_a_flow_far_out_of_the_picture_reads_its_edge(device: ShimDevice) -> Non
         np.testing.assert_array_equal(device.download(warped), np.full((3, 4), 3.0))
 
 
-def test_steady_speed_and_what_it_activates_are_the_twins(any_order: ShimDevice) -> None:
+def test_steady_speed_and_what_it_activates_are_the_twins(any_order: Device) -> None:
     floor = 5.0
     ours = SteadyFlow(any_order, height=280, width=420, time_constant_s=0.28, floor=floor)
     theirs = steady_flow.SteadyFlow(height=280, width=420, time_constant_s=0.28)
@@ -95,7 +95,7 @@ def test_steady_speed_and_what_it_activates_are_the_twins(any_order: ShimDevice)
 @given(rows=st.integers(1, 15), columns=st.integers(1, 15), seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_the_largest_speed_nearby_is_the_twins(
-    device: ShimDevice, rows: int, columns: int, seed: int
+    device: Device, rows: int, columns: int, seed: int
 ) -> None:
     grid = np.random.default_rng(seed).random((rows, columns)).astype(np.float32)
     result = largest_nearby(device, device.upload(grid))
