@@ -63,28 +63,16 @@ extern "C" __global__ void motion_field(const signed char *__restrict__ ring,
     field[3 * p + 2] = sqrtf(other_u * other_u + other_v * other_v);
 }
 
-// Length of vectors as NumPy's hypot gives it: through double, so that squares cannot overflow.
-__device__ float length(float u, float v)
-{
-    return (float)sqrt((double)u * (double)u + (double)v * (double)v);
-}
-
 // The step from a flow on the 4 px grid to what is carried: px per frame -> px per second, and
-// cells per frame. With with_length = 1 the vector's length is a third channel of `velocity`.
+// cells per frame.
 extern "C" __global__ void velocity(const float *__restrict__ flow, float *__restrict__ velocity,
-                                    float *__restrict__ cells, int count, float seconds,
-                                    float cell_px, int with_length)
+                                    float *__restrict__ cells, int values, float seconds,
+                                    float cell_px)
 {
-    const int p = blockIdx.x * blockDim.x + threadIdx.x;
-    if (p >= count) return;
-    const float u = flow[2 * p], v = flow[2 * p + 1];
-    const float per_second_u = u / seconds, per_second_v = v / seconds;
-    float *out = velocity + (2 + with_length) * p;
-    out[0] = per_second_u;
-    out[1] = per_second_v;
-    if (with_length) out[2] = length(per_second_u, per_second_v);
-    cells[2 * p] = u / cell_px;
-    cells[2 * p + 1] = v / cell_px;
+    const int t = blockIdx.x * blockDim.x + threadIdx.x;
+    if (t >= values) return;
+    velocity[t] = flow[t] / seconds;
+    cells[t] = flow[t] / cell_px;
 }
 
 // Twin of edge.vision.carry.Carried: the mean goes along with the flow, then takes `share` of the
@@ -127,13 +115,14 @@ extern "C" __global__ void carry(const float *__restrict__ mean, const float *__
     }
 }
 
-// Length of a mean velocity (first two of `channels`), and 1 where it is above the floor.
+// Length of a velocity, through double as NumPy's hypot, and 1 where it is above the floor.
 extern "C" __global__ void speed(const float *__restrict__ velocity, float *__restrict__ speed,
-                                 float *__restrict__ moving, int count, int channels, float floor)
+                                 float *__restrict__ moving, int count, float floor)
 {
     const int p = blockIdx.x * blockDim.x + threadIdx.x;
     if (p >= count) return;
-    const float value = length(velocity[p * channels], velocity[p * channels + 1]);
+    const double u = velocity[2 * p], v = velocity[2 * p + 1];
+    const float value = (float)sqrt(u * u + v * v);
     speed[p] = value;
     moving[p] = value > floor ? 1.0f : 0.0f;
 }

@@ -128,14 +128,14 @@ class SteadyFlow:
             dt_s: Seconds between its two frames, positive.
         """
         self._device.launch(
-            "velocity", blocks(self._count), THREADS,
-            coarse_flow, self._velocity, self._cells, self._count, dt_s, float(COARSE_PX), 0,
+            "velocity", blocks(2 * self._count), THREADS,
+            coarse_flow, self._velocity, self._cells, 2 * self._count, dt_s, float(COARSE_PX),
         )  # fmt: skip
         mean = self._carried.update(self._velocity, self._cells, dt_s)
         assert mean is not None
         self._device.launch(
             "speed", blocks(self._count), THREADS,
-            mean, self.speed, self.moving, self._count, 2, self._floor,
+            mean, self.speed, self.moving, self._count, self._floor,
         )  # fmt: skip
 
     def share_moving(self, cells: tuple[int, int]) -> NDArray[np.float32]:
