@@ -42,14 +42,20 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 
-struct dim3 { unsigned x = 1, y = 1, z = 1; dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {} };
+struct dim3 { unsigned x, y, z; dim3(unsigned a = 1) : x(a), y(1), z(1) {} };
 struct uint3_ { unsigned x, y, z; };
 
 namespace cuda_cpu {
 
 enum { FRESH, RUN, DONE, BARRIER, WARP };
 struct Fiber { jmp_buf at; char *stack = nullptr; };
-struct Thread { uint3_ id{}; int state = FRESH, line = 0; unsigned mask = 0; Fiber *fiber = nullptr; uint64_t slot = 0; };
+struct Thread {
+    uint3_ id{};
+    int state = FRESH, line = 0;
+    unsigned mask = 0;                        // lanes that this one waits for
+    Fiber *fiber = nullptr;
+    uint64_t slot = 0;                        // what it shows to the other lanes
+};
 struct State {
     jmp_buf main;
     std::vector<Fiber *> pool;                // every fiber made so far
@@ -87,7 +93,10 @@ inline void wait(int why, int line, unsigned mask = 0) {
     Thread *me = S().cur; me->state = why; me->line = line; me->mask = mask;
     if (!_setjmp(me->fiber->at)) _longjmp(S().main, 1);
 }
-inline void resume(Thread &t) { State &s = S(); s.cur = &t; t.state = RUN; if (!_setjmp(s.main)) _longjmp(t.fiber->at, 1); }
+inline void resume(Thread &t) {
+    State &s = S(); s.cur = &t; t.state = RUN;
+    if (!_setjmp(s.main)) _longjmp(t.fiber->at, 1);
+}
 inline void begin(Thread &t) {
     State &s = S();
     if (!s.idle.empty()) { t.fiber = s.idle.back(); s.idle.pop_back(); resume(t); return; }
@@ -123,7 +132,8 @@ inline bool release_warp(size_t lo) {
             if ((mask >> j) & 1) met = t.state == DONE || (t.state == WARP && t.mask == mask);
         }
         if (!met) continue;
-        for (size_t j = 0; j < width; ++j) if ((mask >> j) & 1 && s.th[lo + j].state == WARP) s.th[lo + j].state = RUN;
+        for (size_t j = 0; j < width; ++j)
+            if ((mask >> j) & 1 && s.th[lo + j].state == WARP) s.th[lo + j].state = RUN;
         moved = true;
     }
     return moved;
@@ -160,25 +170,32 @@ inline int launch(unsigned g, unsigned b, void (*body)(void *), void *arg) {
 }
 
 template <class... A, size_t... I>
-void call(void (*k)(A...), void **args, std::index_sequence<I...>) { k(*static_cast<std::remove_reference_t<A> *>(args[I])...); }
+void call(void (*k)(A...), void **args, std::index_sequence<I...>) {
+    k(*static_cast<std::remove_reference_t<A> *>(args[I])...);
+}
 template <class... A> struct Bound { void (*k)(A...); void **args; };
 template <class... A>
 int launch_kernel(void (*k)(A...), unsigned g, unsigned b, void **args) {
     Bound<A...> bound{k, args};
-    return launch(g, b, [](void *p) { auto *q = static_cast<Bound<A...> *>(p); call(q->k, q->args, std::index_sequence_for<A...>{}); }, &bound);
+    auto body = [](void *p) {
+        auto *q = static_cast<Bound<A...> *>(p);
+        call(q->k, q->args, std::index_sequence_for<A...>{});
+    };
+    return launch(g, b, body, &bound);
 }
 
 // Warp exchange: every lane of the mask publishes 8 bytes, all meet, then each reads one lane.
 inline int lane() { State &s = S(); return int((s.cur - s.th.data()) % 32); }
 template <class T> T exchange(unsigned mask, T v, int from) {
     static_assert(sizeof(T) <= 8, "warp exchange of at most 8 bytes");
-    State &s = S(); Thread *me = s.cur; const size_t j = (me - s.th.data()) / 32 * 32 + size_t(from);
+    State &s = S(); Thread *me = s.cur;
+    const size_t j = (me - s.th.data()) / 32 * 32 + size_t(from);
     std::memcpy(&me->slot, &v, sizeof v); wait(WARP, 0, mask);
     T r = v; if (j < s.n && s.th[j].state != DONE) std::memcpy(&r, &s.th[j].slot, sizeof r);
     wait(WARP, 0, mask); return r;
 }
 } // namespace cuda_cpu
-extern "C" __attribute__((used, visibility("default"))) inline void cuda_cpu_set_order(int reverse) { cuda_cpu::S().reverse = reverse; }
+extern "C" void cuda_cpu_set_order(int reverse) { cuda_cpu::S().reverse = reverse; }
 
 #define threadIdx (cuda_cpu::S().cur->id)
 #define blockIdx (cuda_cpu::S().bid)
@@ -187,14 +204,18 @@ extern "C" __attribute__((used, visibility("default"))) inline void cuda_cpu_set
 #define warpSize 32
 #define __syncthreads() cuda_cpu::wait(cuda_cpu::BARRIER, __LINE__)
 inline void __syncwarp(unsigned mask = 0xffffffffu) { cuda_cpu::wait(cuda_cpu::WARP, 0, mask); }
-template <class T> T __shfl_sync(unsigned m, T v, int l, int w = 32) { int i = cuda_cpu::lane(); return cuda_cpu::exchange(m, v, i / w * w + l % w); }
-template <class T> T __shfl_xor_sync(unsigned m, T v, int x, int w = 32) { int i = cuda_cpu::lane(), j = i ^ x; return cuda_cpu::exchange(m, v, j / w == i / w ? j : i); }
-template <class T> T __shfl_down_sync(unsigned m, T v, int d, int w = 32) { int i = cuda_cpu::lane(), j = i + d; return cuda_cpu::exchange(m, v, j / w == i / w ? j : i); }
+template <class T> T __shfl_xor_sync(unsigned mask, T v, int flip, int width = 32) {
+    const int i = cuda_cpu::lane(), j = i ^ flip;
+    return cuda_cpu::exchange(mask, v, j / width == i / width ? j : i);
+}
 inline int __dp4a(int a, int b, int c) {
-    for (int i = 0; i < 32; i += 8) c += int(int8_t(unsigned(a) >> i)) * int(int8_t(unsigned(b) >> i));
+    for (int i = 0; i < 32; i += 8)
+        c += int(int8_t(unsigned(a) >> i)) * int(int8_t(unsigned(b) >> i));
     return c;
 }
 using std::max;
 using std::min;
 #define CUDA_CPU_EXPORT(k) \
-    extern "C" int k##__launch(unsigned g, unsigned b, void **a) { return cuda_cpu::launch_kernel(k, g, b, a); }
+    extern "C" int k##__launch(unsigned g, unsigned b, void **a) { \
+        return cuda_cpu::launch_kernel(k, g, b, a); \
+    }

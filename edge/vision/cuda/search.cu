@@ -11,7 +11,8 @@
 #define TINY 0.001f
 #define HUGE_DISTANCE 1e10f
 
-// Sums over 8 neighbours in a row, for each patch column: xx, yy, xy, x, y (5 planes, rows x across).
+// Sums over 8 neighbours in a row, for each patch column: xx, yy, xy, x, y, five planes of
+// rows x across.
 // Whole numbers below 2^24, so the order of the additions does not matter.
 extern "C" __global__ void tensor_rows(const short *__restrict__ dx, const short *__restrict__ dy,
                                        float *__restrict__ sums, int width, int height, int across)
