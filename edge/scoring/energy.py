@@ -11,7 +11,8 @@ matrix product has to do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,92 @@ BLOCK = 256
 # largest squared distance r^2 of a centre from the middle. An energy is then off by at most some
 # 7e-7 r^2 / variance (measured) < 0.04 nats; energies scatter by sqrt(J / 2), 10 nats at J = 192.
 FLOAT32_VARIANCE = 2e-5
+
+
+@dataclass(frozen=True)
+class ProjectedTerms:
+    """A mixture ready to be evaluated: diagonal or full covariances.
+
+    log pi_c + log N(z; mu_c, Sigma_c) = constant_c - |(z - mu_c) precision_c|^2 / 2.
+
+    Attributes:
+        kind: Which one.
+        means: float64, K x J.
+        precision: float64, K x J (1 / standard deviation), or K x J x J (P, Sigma^-1 = P P^T).
+        constant: float64, K.
+    """
+
+    kind: Literal["diagonal", "full"]
+    means: Array
+    precision: Array
+    constant: Array
+
+
+@dataclass(frozen=True)
+class SphericalTerms:
+    """A spherical mixture ready to be evaluated, around the middle of its means.
+
+    log pi_c + log N(z; mu_c, Sigma_c) = constant_c + y . directions_c - half_precision_c |y|^2 with
+    y = z - middle. All but `middle` are float32, or float64 where the variance is too small.
+
+    Attributes:
+        middle: float64, J.
+        directions: J x K, (mu_c - middle) / variance_c.
+        constant: K.
+        half_precision: K, 1 / (2 variance_c).
+    """
+
+    middle: Array
+    directions: NDArray[np.floating]
+    constant: NDArray[np.floating]
+    half_precision: NDArray[np.floating]
+
+
+def mixture_terms(arrays: Mapping[str, NDArray[np.generic]]) -> ProjectedTerms | SphericalTerms:
+    """Check the arrays of a head file (see `MixtureEnergy.from_arrays`) and prepare them.
+
+    Raises:
+        DataError: A key is missing, shapes disagree, a weight or variance is not positive, or
+            a number is not finite.
+    """
+    missing = sorted({"weights", "means"} - set(arrays))
+    if missing or not ({"variances", "precision_cholesky"} & set(arrays)):
+        raise DataError(
+            f"a mixture head needs weights, means and covariances; found {sorted(arrays)}"
+        )
+    weights = np.asarray(arrays["weights"], np.float64)
+    means = np.asarray(arrays["means"], np.float64)
+    full = "variances" not in arrays
+    spread = np.asarray(arrays["precision_cholesky" if full else "variances"], np.float64)
+    _check(weights, means, spread, full=full)
+    if full:
+        half_log_det = np.log(np.diagonal(spread, axis1=1, axis2=2)).sum(axis=1)
+        constant = _constant(weights, means.shape[1], half_log_det)
+        return ProjectedTerms("full", means, spread, constant)
+    if spread.ndim == 2:
+        precision = 1.0 / np.sqrt(spread)
+        constant = _constant(weights, means.shape[1], np.log(precision).sum(axis=1))
+        return ProjectedTerms("diagonal", means, precision, constant)
+    return _spherical_terms(weights, means, spread)
+
+
+def _spherical_terms(weights: Array, means: Array, variances: Array) -> SphericalTerms:
+    components, dimensions = means.shape
+    variance = np.broadcast_to(variances, (components,))
+    # |z|^2 - 2 z.mu + |mu|^2 cancels; around the middle of the means the terms are smallest.
+    middle: Array = means.mean(axis=0)
+    means = means - middle
+    squares = np.einsum("kj,kj->k", means, means)
+    exact = float(variance.min()) < FLOAT32_VARIANCE * float(squares.max())
+    kind = np.float64 if exact else np.float32
+    half = 0.5 * dimensions * np.log(variance)
+    constant = _constant(weights, dimensions, -half) - 0.5 * squares / variance
+    return SphericalTerms(
+        middle=middle,
+        directions=(means / variance[:, None]).astype(kind).T,
+        constant=constant.astype(kind),
+        half_precision=(0.5 / variance).astype(kind),
+    )
 
 
 class _Form(Protocol):
@@ -65,24 +152,11 @@ class MixtureEnergy:
             DataError: A key is missing, shapes disagree, a weight or variance is not positive, or
                 a number is not finite.
         """
-        missing = sorted({"weights", "means"} - set(arrays))
-        if missing or not ({"variances", "precision_cholesky"} & set(arrays)):
-            raise DataError(
-                f"a mixture head needs weights, means and covariances; found {sorted(arrays)}"
-            )
-        weights = np.asarray(arrays["weights"], np.float64)
-        means = np.asarray(arrays["means"], np.float64)
-        full = "variances" not in arrays
-        spread = np.asarray(arrays["precision_cholesky" if full else "variances"], np.float64)
-        _check(weights, means, spread, full=full)
-        form: _Form
-        if full:
-            form = _Full(weights, means, spread)
-        elif spread.ndim == 2:
-            form = _Diagonal(weights, means, spread)
-        else:
-            form = _Spherical(weights, means, spread)
-        return cls(form, means.shape[1])
+        terms = mixture_terms(arrays)
+        if isinstance(terms, SphericalTerms):
+            return cls(_Spherical(terms), len(terms.middle))
+        form = _Full(terms) if terms.kind == "full" else _Diagonal(terms)
+        return cls(form, terms.means.shape[1])
 
     @property
     def dimensions(self) -> int:
@@ -132,57 +206,38 @@ def _constant(weights: Array, dimensions: int, half_log_det: Array) -> Array:
 
 
 class _Diagonal:
-    """weights K, means K x J, variances K x J."""
-
-    def __init__(self, weights: Array, means: Array, variances: Array) -> None:
-        self._means = means
-        self._precision = 1.0 / np.sqrt(variances)
-        self._constant = _constant(weights, means.shape[1], np.log(self._precision).sum(axis=1))
+    def __init__(self, terms: ProjectedTerms) -> None:
+        self._terms = terms
 
     def log_joint(self, z: Array) -> Array:
-        projected = (z[:, None, :] - self._means) * self._precision
+        projected = (z[:, None, :] - self._terms.means) * self._terms.precision
         squared: Array = np.einsum("nki,nki->nk", projected, projected)
-        return self._constant - 0.5 * squared
+        return self._terms.constant - 0.5 * squared
 
 
 class _Full:
-    """weights K, means K x J, precision factors K x J x J."""
-
-    def __init__(self, weights: Array, means: Array, precision: Array) -> None:
-        self._means = means
-        self._precision = precision
-        diagonal = np.diagonal(precision, axis1=1, axis2=2)
-        self._constant = _constant(weights, means.shape[1], np.log(diagonal).sum(axis=1))
+    def __init__(self, terms: ProjectedTerms) -> None:
+        self._terms = terms
 
     def log_joint(self, z: Array) -> Array:
-        projected = np.einsum("nj,kji->nki", z, self._precision)
-        projected -= np.einsum("kj,kji->ki", self._means, self._precision)
+        means, precision = self._terms.means, self._terms.precision
+        projected = np.einsum("nj,kji->nki", z, precision)
+        projected -= np.einsum("kj,kji->ki", means, precision)
         squared: Array = np.einsum("nki,nki->nk", projected, projected)
-        return self._constant - 0.5 * squared
+        return self._terms.constant - 0.5 * squared
 
 
 class _Spherical:
-    """weights K, means K x J, variances (), 1 or K: one matrix product for all components."""
+    """One matrix product for all components."""
 
-    def __init__(self, weights: Array, means: Array, variances: Array) -> None:
-        components, dimensions = means.shape
-        variance = np.broadcast_to(variances, (components,))
-        # |z|^2 - 2 z.mu + |mu|^2 cancels; around the middle of the means the terms are smallest.
-        self._middle: Array = means.mean(axis=0)
-        means = means - self._middle
-        squares = np.einsum("kj,kj->k", means, means)
-        exact = float(variance.min()) < FLOAT32_VARIANCE * float(squares.max())
-        kind = np.float64 if exact else np.float32
-        half = 0.5 * dimensions * np.log(variance)
-        constant = _constant(weights, dimensions, -half) - 0.5 * squares / variance
-        self._constant: NDArray[np.floating] = constant.astype(kind)
-        self._directions: NDArray[np.floating] = (means / variance[:, None]).astype(kind).T
-        self._half_precision: NDArray[np.floating] = (0.5 / variance).astype(kind)
+    def __init__(self, terms: SphericalTerms) -> None:
+        self._terms = terms
 
     def log_joint(self, z: Array) -> NDArray[np.floating]:
-        z = z - self._middle
-        result: NDArray[np.floating] = z.astype(self._directions.dtype) @ self._directions
-        result += self._constant
+        directions = self._terms.directions
+        z = z - self._terms.middle
+        result: NDArray[np.floating] = z.astype(directions.dtype) @ directions
+        result += self._terms.constant
         squares = np.einsum("nj,nj->n", z, z).astype(result.dtype)
-        result -= squares[:, None] * self._half_precision
+        result -= squares[:, None] * self._terms.half_precision
         return result

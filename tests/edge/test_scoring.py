@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
 from edge.frames import EnergyMap, StreamScore
-from edge.scoring.energy import MixtureEnergy
+from edge.scoring.energy import MixtureEnergy, SphericalTerms, mixture_terms
 from edge.scoring.fusion import fuse, pool, read_at
 from edge.scoring.heads import open_head
 from edge.scoring.smooth import Smoother
@@ -109,9 +109,11 @@ def test_spherical_energy_does_not_lose_digits_far_from_the_origin() -> None:
     z = near_spheres(arrays).astype(np.float64)
     moved = {**arrays, "means": arrays["means"] + 1000.0}
     near = MixtureEnergy.from_arrays(arrays).energy(z)
-    far = MixtureEnergy.from_arrays(moved)
-    np.testing.assert_allclose(far.energy(z + 1000.0), near, rtol=1e-4)
-    assert far._form._directions.dtype == np.float32  # right, and fast as well
+    far = MixtureEnergy.from_arrays(moved).energy(z + 1000.0)
+    np.testing.assert_allclose(far, near, rtol=1e-4)
+    terms = mixture_terms(moved)
+    assert isinstance(terms, SphericalTerms)
+    assert terms.directions.dtype == np.float32  # right, and fast as well
 
 
 def test_spherical_energy_equals_scikit_learns_score() -> None:
