@@ -24,10 +24,13 @@ class Strict(BaseModel):
 
 
 class FrameSpec(Strict):
-    """Working size in pixels, and the frame rate of the training footage (frames per second)."""
+    """Working size in pixels, and the frame rate of the training footage (frames per second).
 
-    width: Positive = 420
-    height: Positive = 280
+    A side has 32 pixels at least: optical flow ends the process on pictures of a few rows.
+    """
+
+    width: Annotated[int, Field(ge=32)] = 420
+    height: Annotated[int, Field(ge=32)] = 280
     fps: Annotated[float, Field(gt=0)] = 10.0
 
 
