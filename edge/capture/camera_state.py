@@ -1,13 +1,13 @@
 """The states of one camera, and what leads from one to another. No clock, thread or process here.
 
-    connecting --first frame--> live <--frame-- stale
-        |                        |  \\            |
-        |                        |   no change    | no frame for long
-     time-out, refusal           |   for long     |
-        v                        v        v       v
-      lost --at once--> backoff  |     frozen   lost
-                           |     |
-                           '-----'--> connecting
+    connecting  -> live         first frame
+    live        -> stale        no frame for some time
+    live        -> frozen       the picture does not change
+    stale       -> live         a frame
+    frozen      -> live         the picture changes
+    any of them -> lost         time-out, refusal, end of the process
+    lost        -> backoff      at once; quarantined after a refused login
+    backoff, quarantined -> connecting
 
 Rules:
 
@@ -135,9 +135,7 @@ class CameraMachine:
                 self._enter("live", None, now_s)
             return
         if still_s < self._still_s:
-            self._longest_still_s = max(
-                self._longest_still_s, min(self._still_s, _LONGEST_SPAN_S)
-            )
+            self._longest_still_s = max(self._longest_still_s, min(self._still_s, _LONGEST_SPAN_S))
         self._still_s = still_s
         if still_s > self.frozen_after_s:
             self._freeze(now_s)

@@ -1,4 +1,4 @@
-"""The capture process: reads one camera, writes its pictures into shared memory, until it is killed.
+"""The capture process: reads one camera into shared memory, until it is killed.
 
 Started by `edge.capture.process`. Standard input is a socket: its first message says what to read,
 and through it we say what happens (`opened`, `failed`) and that there is a new picture (an empty
@@ -8,6 +8,7 @@ daemon can kill it. It dies with the daemon.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -40,9 +41,7 @@ def capture(channel: socket.socket, ring: FrameRing, camera: LiveCamera) -> NoRe
     source = enter_source(camera)
     say(channel, "opened", fps=source.fps)
     health = PictureHealth(camera.overlay)
-    number = 0
-    for frame in source:
-        number += 1
+    for number, frame in enumerate(source, start=1):
         now_s = time.monotonic()
         look = health.update(frame.bgr, now_s)
         ring.write(
@@ -70,10 +69,9 @@ def say(channel: socket.socket, kind: str, **facts: object) -> None:
 
 
 def _ring_the_bell(channel: socket.socket) -> None:
-    try:
+    # If nobody reads, the daemon is busy and will look at the newest picture anyway.
+    with contextlib.suppress(BlockingIOError):
         channel.send(NEW_PICTURE, socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        pass  # the daemon is busy and will look at the newest picture anyway
 
 
 def _ended(source: Source) -> VigilError:

@@ -10,9 +10,7 @@ from edge.capture.camera import CameraSource
 from edge.capture.gstreamer import CSI, SCHEME, GstreamerSource, csi_pipeline
 from edge.capture.mjpeg import MjpegSource, NotMultipartError
 from edge.capture.redact import redact_address
-from edge.capture.source import Source, is_live_address
-
-__all__ = ["LiveCamera", "enter_source", "is_live_address"]
+from edge.capture.source import Source
 
 
 @dataclass(frozen=True)

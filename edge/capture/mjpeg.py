@@ -104,8 +104,8 @@ class MjpegSource:
         Raises:
             TemporaryError: The stream ended or broke.
         """
-        index, started = 0, 0.0
-        for part in self._parts():
+        started = 0.0
+        for index, part in enumerate(self._parts()):
             picture = decode_image(part, where=self.name)
             if picture is None:
                 self.skipped += 1
@@ -114,7 +114,6 @@ class MjpegSource:
                 started = started or now
                 utc = datetime.datetime.now(datetime.timezone.utc)
                 yield Frame(index=index, time_s=now - started, bgr=picture, captured_at=utc)
-            index += 1
 
     def _parts(self) -> Iterator[bytes]:
         answer, reader = self._answer, self._reader

@@ -89,12 +89,12 @@ class CaptureProcess:
             undo.callback(ours.close)
             self._ring = FrameRing.create()
             undo.callback(self._ring.close)
-            self._process = subprocess.Popen(
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "edge.capture.child"),
                     *(str(self._ring.descriptor), str(os.getpid())),
                 ],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 # Libraries complain on either; OpenCV 5 passes FFmpeg's words to standard output.
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -186,17 +186,19 @@ class CaptureProcess:
             if told["kind"] == "opened":
                 fps = float(told["fps"])
             else:
-                return self._failed(str(told["what"]), told.get("mend"), bool(told["refused"]))
+                return self._failed(
+                    str(told["what"]), told.get("mend"), refused=bool(told["refused"])
+                )
 
     def _died(self, *, picture: bool) -> News:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0.5)
         code = self._process.returncode
         how = f"signal {-code}" if code is not None and code < 0 else f"code {code}"
-        failed = self._failed(f"the capture process ended with {how}", None, False)  # noqa: FBT003
+        failed = self._failed(f"the capture process ended with {how}", None, refused=False)
         return News(picture=picture, failure=failed.failure, refused=failed.refused)
 
-    def _failed(self, what: str, mend: str | None, refused: bool) -> News:
+    def _failed(self, what: str, mend: str | None, *, refused: bool) -> News:
         self._listen()
         words = self.last_words
         text = redact_known(what, self._camera.address)
