@@ -166,6 +166,7 @@ class CameraSupervisor:
             self._machine.start(self._clock.monotonic())
         self._machine.tick(self._clock.monotonic())
         self._reconcile()
+        self._share(picture=False)
         capture = self._capture
         if capture is None:
             self._closing.wait(timeout_s)
