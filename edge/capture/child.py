@@ -57,6 +57,7 @@ def capture(channel: socket.socket, ring: FrameRing, camera: LiveCamera) -> NoRe
                 luma_mean=look.luma_mean,
                 luma_sd=look.luma_sd,
                 skipped=source.skipped,
+                key_frame_s=getattr(source, "key_frame_s", 0.0),
             ),
         )
         _ring_the_bell(channel)

@@ -68,4 +68,9 @@ def enter_source(camera: LiveCamera) -> Source:
             return MjpegSource(address, fps=camera.fps).__enter__()
         except NotMultipartError:
             pass  # HLS, a video file: FFmpeg's part
+    if "://" in address:
+        # Loaded only here: it takes a quarter of a second, which a reconnect need not wait.
+        from edge.capture.ffmpeg import FfmpegSource  # noqa: PLC0415
+
+        return FfmpegSource(address, fps=camera.fps).__enter__()
     return CameraSource(address, fps=camera.fps, follow_size=True).__enter__()
