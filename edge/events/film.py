@@ -28,6 +28,7 @@ from engines.errors import CannotCreateError, DataError
 
 _JPEG_QUALITY = 80
 _TOLERANCE_S = 1e-6
+_SLACK_S = 2.0  # an event opens some frames after it has begun
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ class FilmBuffer:
         """The running event is longer than the memory: its clip ends early."""
 
     def add(self, frame: Frame, *, keep_all: bool) -> None:
-        """Take the next frame; without `keep_all`, what is older than `pre_s` is let go."""
+        """Take the next frame; without `keep_all` what is too old for a pre-roll is let go."""
         spec = self._spec
         if not keep_all:
             self.full = False
-            while self._frames and self._frames[0].time_s < frame.time_s - spec.pre_s:
+            while self._frames and self._frames[0].time_s < frame.time_s - spec.pre_s - _SLACK_S:
                 self._bytes -= len(self._frames.popleft().jpeg)
         due_s = None if self._last_s is None else self._last_s + 1.0 / spec.fps
         if self.full or (due_s is not None and due_s - _TOLERANCE_S > frame.time_s):

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,15 +116,17 @@ def need_gstreamer() -> None:
 
 
 HASTY = Patience(
-    connect_s=8.0,  # FFmpeg looks at a stream for seconds before it gives a frame
-    stale_s=0.5,
-    lost_s=0.7,
+    connect_s=30.0,  # a busy machine takes seconds to start a process
+    stale_s=1.0,
+    lost_s=1.0,
     frozen_s=1.5,
     frozen_retry_s=60.0,
     backoff_min_s=0.1,
     backoff_max_s=0.3,
     quarantine_s=60.0,
 )
+# Where a test is about something else, a busy machine must not look like a silent camera.
+CALM = replace(HASTY, stale_s=10.0, lost_s=10.0)
 
 
 class Watch:
@@ -155,7 +158,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         begin = time.monotonic()
         self.supervisor.close()
-        assert time.monotonic() - begin < 6.0, "a camera must not hold up the end of the daemon"
+        assert time.monotonic() - begin < 8.0, "a camera must not hold up the end of the daemon"
         for process in self.processes:
             assert not Path(f"/proc/{process.pid}").exists()
 
@@ -167,7 +170,7 @@ class Watch:
     def reasons(self) -> set[str | None]:
         return {change.reason for change in self.changes}
 
-    def until(self, done: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    def until(self, done: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Do what the daemon's loop does until `done`."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -181,11 +184,11 @@ class Watch:
                 return
             assert time.monotonic() < deadline, f"states so far: {self.changes}"
 
-    def more_frames(self, count: int = 5, timeout_s: float = 15.0) -> None:
+    def more_frames(self, count: int = 5, timeout_s: float = 60.0) -> None:
         wanted = len(self.frames) + count
         self.until(lambda: len(self.frames) >= wanted, timeout_s)
 
-    def state(self, name: str, timeout_s: float = 15.0) -> None:
+    def state(self, name: str, timeout_s: float = 60.0) -> None:
         """Wait until a state is entered from now on."""
         begin = len(self.changes)
         self.until(lambda: name in self.states[begin:], timeout_s)
