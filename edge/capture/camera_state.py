@@ -18,8 +18,8 @@ Rules:
    are not taken for dead ones.
 4. `frozen`: the picture has not changed at all for max(frozen_s, 3 times the longest time between
    key frames or the longest still span that this camera has shown while it was well): a quiet
-   scene under strong compression changes at key frames only. One new process at once, then one every
-   `frozen_retry_s`; the state is left by a change of the picture.
+   scene under strong compression changes at key frames only. One new process at once, then one
+   every `frozen_retry_s`; the state is left by a change of the picture.
 5. `lost` goes to `backoff` at once. Pauses are min(backoff_max_s, uniform(backoff_min_s, 3 times
    the pause before)), also when the refusal is instant; a camera that was live for `settled_s`
    starts from the shortest pause again.

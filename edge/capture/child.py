@@ -16,15 +16,17 @@ import signal
 import socket
 import sys
 import time
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import cv2
 
 from edge.capture.frame_ring import FrameMeta, FrameRing
 from edge.capture.live import LiveCamera, enter_source
 from edge.capture.picture_health import PictureHealth
-from edge.capture.source import Source
 from engines.errors import RefusedError, VigilError
+
+if TYPE_CHECKING:
+    from edge.capture.source import Source
 
 NEW_PICTURE = b"."
 _PR_SET_PDEATHSIG = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -233,5 +234,5 @@ def test_whatever_happens_a_camera_is_tried_again(
         machine.tick(now)
     assert machine.attempt > attempt
     names = [change.state for change in machine.drain()]
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in itertools.pairwise(names):
         assert (before == "lost") == (after in ("backoff", "quarantined"))

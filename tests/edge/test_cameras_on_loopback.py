@@ -41,6 +41,10 @@ def at(server: CameraServer, path: str) -> str:
     return f"http://127.0.0.1:{server.port}/{path}"
 
 
+def rtsp(server: CameraServer) -> str:
+    return f"rtsp://127.0.0.1:{server.port}/cam"
+
+
 class TestMjpeg:
     def test_frames_come_live_and_in_order(self, shared: CameraServer) -> None:
         with Watch(at(shared, "live"), CALM) as watch:
@@ -166,29 +170,26 @@ class TestMjpeg:
 
 class TestRtsp:
     def test_killed_and_hung_and_back(self) -> None:
-        with rtsp_server() as server:
-            address = f"rtsp://127.0.0.1:{server.port}/cam"
-            with Watch(address) as watch:
-                watch.more_frames()
-                server.hang()
-                watch.state("stale")
-                watch.state("lost")
-                server.kill()
-                server.start()
-                watch.more_frames()
-                assert "no_frames" in watch.reasons
-                server.kill()
-                watch.state("backoff")
+        with rtsp_server() as server, Watch(rtsp(server)) as watch:
+            watch.more_frames()
+            server.hang()
+            watch.state("stale")
+            watch.state("lost")
+            server.kill()
+            server.start()
+            watch.more_frames()
+            assert "no_frames" in watch.reasons
+            server.kill()
+            watch.state("backoff")
 
     def test_frozen(self) -> None:
-        with rtsp_server("--frozen") as server:
-            with Watch(f"rtsp://127.0.0.1:{server.port}/cam", CALM) as watch:
-                watch.state("frozen")
+        with rtsp_server("--frozen") as server, Watch(rtsp(server), CALM) as watch:
+            watch.state("frozen")
 
     def test_a_new_size_in_mid_stream_goes_on(self) -> None:
-        with rtsp_server("--sizes", "320x240,160x120,320x120") as server:
-            with Watch(f"rtsp://127.0.0.1:{server.port}/cam", CALM) as watch:
-                watch.until(lambda: len({f.bgr.shape for f in watch.frames}) == 3)
+        sizes = "320x240,160x120,320x120"
+        with rtsp_server("--sizes", sizes) as server, Watch(rtsp(server), CALM) as watch:
+            watch.until(lambda: len({f.bgr.shape for f in watch.frames}) == 3)
         assert len(watch.processes) == 1
 
     def test_a_refused_login_is_quarantined_and_the_right_one_is_not(

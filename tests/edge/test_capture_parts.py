@@ -22,7 +22,6 @@ from edge.capture.picture_health import PictureHealth
 from edge.capture.source import is_live_address
 from engines.errors import DataError, UsageError
 
-
 WRITE_WITHOUT_END = """
 import sys
 import numpy as np

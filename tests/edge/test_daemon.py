@@ -300,7 +300,9 @@ def test_a_live_camera_that_is_lost_ends_its_event_comes_back_and_ends_no_run(
 def test_live_cameras_share_a_batch_at_the_common_beat(tmp_path: Path, broker: Broker) -> None:
     names = ("yard", "door", "gate")
     jobs = [CameraJob(name, live(fps)) for name, fps in zip(names, (60.0, 70.0, 80.0), strict=True)]
-    one = daemon(tmp_path, broker.url, dict.fromkeys(names, [1.0]), jobs=jobs, analysis_fps=20.0)
+    one = daemon(
+        tmp_path, broker.url, {name: [1.0] for name in names}, jobs=jobs, analysis_fps=20.0
+    )
     with Running(one) as running:
         time.sleep(1.2)
     pipeline = one._pipeline
@@ -326,6 +328,7 @@ def test_observers_are_told_everything_and_a_broken_one_disturbs_nobody(
             self.seen.append((status.name, status.state))
 
         def scored(self, camera: str, frame: Frame, scored: ScoreMap) -> None:
+            assert scored.frame_index == frame.index
             self.seen.append((camera, frame.index))
 
         def event(self, event: Any) -> None:
@@ -343,7 +346,7 @@ def test_observers_are_told_everything_and_a_broken_one_disturbs_nobody(
     class Broken(Observer):
         calls = 0
 
-        def scored(self, camera: str, frame: Frame, scored: ScoreMap) -> None:
+        def turned(self) -> None:
             self.calls += 1
             raise RuntimeError("a bug in the page")
 

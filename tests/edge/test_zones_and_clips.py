@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.bundles import tiny_bundle
 from support.clips import MemoryClip
 from support.clock import ManualClock
-from support.scores import SHAPE, detector, frame, scored
+from support.scores import detector, frame, scored
 
 from edge.events.clips import ClipKeeper
 from edge.events.event import Event, load_schema

@@ -5,6 +5,7 @@ A process of its own, so that a test can stop it with SIGSTOP as a crashed camer
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import sys
@@ -35,10 +36,8 @@ class Camera(http.server.BaseHTTPRequestHandler):
         if behaviour is None:
             self.send_error(404)
             return
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             behaviour()
-        except (BrokenPipeError, ConnectionResetError):
-            pass
 
     def serve_live(self) -> None:
         self.begin()
