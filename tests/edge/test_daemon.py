@@ -272,14 +272,17 @@ def test_a_recording_that_breaks_off_ends_its_event_and_leaves_the_others_alone(
 def test_a_live_camera_that_is_lost_ends_its_event_comes_back_and_ends_no_run(
     tmp_path: Path, broker: Broker
 ) -> None:
+    patience = {"stale_s": 30.0, "connect_s": 30.0}
     jobs = [
-        CameraJob("yard", live(100.0, lengths=(20, 0, 0, 15))),
-        CameraJob("door", live(100.0)),
+        CameraJob("yard", live(100.0, lengths=(20, 0, 0, 15), **patience)),
+        CameraJob("door", live(100.0, **patience)),
     ]
     one = daemon(tmp_path, broker.url, {"yard": [5.0] * 30, "door": [1.0]}, jobs=jobs)
     with Subscriber(broker.port) as subscriber:
         with Running(one) as running:
-            wait_until(lambda: [e["phase"] for e in subscriber.events()].count("start") == 3)
+            wait_until(
+                lambda: [e["phase"] for e in subscriber.events()].count("start") == 3, timeout_s=60
+            )
             said = [p for t, p, _ in subscriber.messages if t == TOPICS.camera_state("yard")]
         events = subscriber.events()
         jsonschema.validate(events[1], load_schema())
