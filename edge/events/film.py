@@ -16,8 +16,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-import av.error
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +127,10 @@ def write_film(folder: Path, stem: str, frames: tuple[FilmFrame, ...]) -> Stored
 
 def _webm(frames: tuple[FilmFrame, ...]) -> bytes:
     """Encode; every picture keeps its own time."""
+    # Not loaded by daemons without clips: it takes memory and a good part of the start.
+    import av  # noqa: PLC0415
+    import av.error  # noqa: PLC0415
+
     decoded = [cv2.imdecode(np.frombuffer(one.jpeg, np.uint8), 1) for one in frames]
     pictures = [picture for picture in decoded if picture is not None]
     height, width = (side // 2 * 2 for side in pictures[0].shape[:2])  # VP8 takes even sides
