@@ -19,159 +19,20 @@ one. The file is never written by us. Relative paths count from the folder of th
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from edge.publish.address import NAME_PATTERN, BrokerAddress
+from edge.config_broker import MqttConfig, OutboxConfig
+from edge.config_cameras import CameraConfig, CameraDefaults, ClipConfig, ZoneConfig
+from edge.config_values import FilePath, Name, Section
 from edge.yaml_positions import MAX_BYTES, Document, Problem, parse
-from engines.errors import ConfigError, InputMissingError, UsageError
+from engines.errors import ConfigError, InputMissingError
 
 CONFIG_SCHEMA = 1
-
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_UNITS_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
-
-
-def _quantity(value: object, units: Mapping[str, float], example: str) -> float:
-    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
-    if match is None or match[2] not in units:
-        raise ValueError(f"write a number and a unit ({', '.join(units)}), such as {example}")
-    return float(match[1]) * units[match[2]]
-
-
-def _seconds(value: object) -> float:
-    return _quantity(value, _UNITS_S, "10s")
-
-
-def _bytes(value: object) -> int:
-    return int(_quantity(value, _UNITS_BYTES, "64MiB"))
-
-
-def _absolute(path: Path, info: ValidationInfo) -> Path:
-    folder: Path = (info.context or {}).get("folder", Path.cwd())
-    return folder / path.expanduser()
-
-
-Duration = Annotated[float, BeforeValidator(_seconds)]
-"""Written as ``10s`` or ``5m``; held in seconds."""
-Size = Annotated[int, BeforeValidator(_bytes)]
-"""Written as ``64MiB``; held in bytes."""
-FilePath = Annotated[Path, AfterValidator(_absolute)]
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-"""Device or camera: lower-case letters, digits, `_` and `-`, at most 32."""
-
-
-class Section(BaseModel):
-    """A mapping of the file; frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
-
-
-class CameraConfig(Section):
-    """One camera or recording.
-
-    Attributes:
-        source: URL, `/dev/videoN`, video file or folder of pictures.
-        fps: Frames per second, where the source does not say or says wrong.
-        realtime: Play a recording at its own speed instead of as fast as possible.
-    """
-
-    source: Annotated[str, Field(min_length=1)]
-    fps: Annotated[float, Field(gt=0, le=480)] | None = None
-    realtime: bool = False
-
-    @field_validator("source", mode="before")
-    @classmethod
-    def _number_is_device(cls, value: object) -> object:
-        """`source: 0` is the first video device."""
-        return str(value) if type(value) is int else value
-
-    @field_validator("source")
-    @classmethod
-    def _from_folder(cls, value: str, info: ValidationInfo) -> str:
-        """Relative paths count from the configuration's folder; URLs and devices stay."""
-        if "://" in value or value.isdecimal():
-            return value
-        return str(_absolute(Path(value), info))
-
-
-class MqttConfig(Section):
-    """The broker.
-
-    Attributes:
-        url: ``mqtt://host[:port]`` or ``mqtts://`` for TLS; no password in it.
-        username: Login; also VIGIL_MQTT_USERNAME.
-        password_file: File that holds the password; also VIGIL_MQTT_PASSWORD_FILE.
-        prefix: First levels of all topics.
-        protocol: MQTT version; ``auto``: 5, and 3.1.1 if the broker cannot do that.
-        ca_file: Certificate authority for TLS; the system's if not given.
-        certificate_file: Client certificate for TLS.
-        key_file: Its key.
-        keepalive: Silence after which the connection is tested.
-        reconnect_max: Longest pause between attempts to connect.
-        flush: How long an ending run waits for the broker to take what is left.
-    """
-
-    url: str = "mqtt://localhost"
-    username: Annotated[str, Field(min_length=1)] | None = None
-    password_file: FilePath | None = None
-    prefix: Annotated[str, Field(pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+)*$", max_length=64)] = "vigil"
-    protocol: Literal["auto", "5", "3.1.1"] = "auto"
-    ca_file: FilePath | None = None
-    certificate_file: FilePath | None = None
-    key_file: FilePath | None = None
-    keepalive: Annotated[Duration, Field(ge=5, le=3600)] = 30.0
-    reconnect_max: Annotated[Duration, Field(gt=0, le=3600)] = 60.0
-    flush: Annotated[Duration, Field(ge=0, le=600)] = 10.0
-
-    @field_validator("url")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        try:
-            BrokerAddress.parse(value)
-        except UsageError as error:
-            raise ValueError(f"{error.what}; {error.mend}") from error
-        return value
-
-    @field_validator("protocol", mode="before")
-    @classmethod
-    def _five(cls, value: object) -> object:
-        """YAML reads `5` as a number."""
-        return "5" if type(value) is int and value == 5 else value
-
-    @property
-    def address(self) -> BrokerAddress:
-        """The parsed `url`."""
-        return BrokerAddress.parse(self.url)
-
-
-class OutboxConfig(Section):
-    """How much may wait for the broker before old messages are dropped (with a gap message)."""
-
-    max_rows: Annotated[int, Field(ge=100)] = 50_000
-    max_size: Annotated[Size, Field(ge=2**20)] = 64 * 2**20
-
-
-class CameraDefaults(Section):
-    """What holds for every camera that does not say otherwise; see `CameraConfig`."""
-
-    fps: Annotated[float, Field(gt=0, le=480)] | None = None
-    realtime: bool = False
 
 
 class Config(Section):
@@ -186,6 +47,8 @@ class Config(Section):
         snapshots: Whether pictures are written.
         backend: Backend of the networks.
         threads: Threads of the networks; 0: the backend chooses.
+        analysis_fps: Rate at which live cameras are looked at, all together; the rate that the
+            bundle was trained at if not given.
         mqtt: The broker.
         outbox: Bounds of the outbox.
         defaults: For all cameras.
@@ -200,6 +63,7 @@ class Config(Section):
     snapshots: bool = True
     backend: str = "auto"
     threads: Annotated[int, Field(ge=0, le=256)] = 0
+    analysis_fps: Annotated[float, Field(gt=0, le=120)] | None = None
     mqtt: MqttConfig = MqttConfig()
     outbox: OutboxConfig = OutboxConfig()
     defaults: CameraDefaults = CameraDefaults()
@@ -295,8 +159,8 @@ def _with_defaults(data: dict[str, Any]) -> dict[str, Any]:
 def _came_from_defaults(details: ErrorDetails, document: Document) -> bool:
     """A camera's value that stands only in `defaults`, and is told there."""
     path = details["loc"]
-    inherited = len(path) == 3 and path[0] == "cameras" and path[2] in CameraDefaults.model_fields
-    return inherited and path not in document.positions
+    inherited = len(path) >= 3 and path[0] == "cameras" and path[2] in CameraDefaults.model_fields
+    return inherited and path[:3] not in document.positions
 
 
 def _problem(details: ErrorDetails, document: Document) -> Problem:
@@ -324,6 +188,10 @@ def _known_keys(path: tuple[str | int, ...]) -> list[str]:
         "cameras": CameraConfig,
     }
     section = sections.get(str(path[0]), Config) if path else Config
+    if "clip" in path[1:3]:
+        section = ClipConfig
+    elif path[2:3] == ("zones",):
+        section = ZoneConfig
     return list(section.model_fields)
 
 

@@ -1,15 +1,15 @@
 """One camera's frames for the daemon's loop: at most one new frame when asked, never a wait.
 
-A recording gives every frame, in order. A live source is read by a thread of its own into a slot of
-one frame: the newest wins, older ones are overwritten and counted. No queue of frames exists.
+A recording gives every frame, in order. A live camera (`edge.capture.supervisor`) gives its newest
+frame: older ones are overwritten and counted. No queue of frames exists.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Protocol
 
+from edge.capture.camera_state import Change
 from edge.capture.source import Source
 from edge.clock import Clock
 from edge.frames import Frame
@@ -18,6 +18,13 @@ from engines.errors import VigilError
 
 class Feed(Protocol):
     """Frames of one camera."""
+
+    busy: bool
+    """An event is open; set by the daemon."""
+
+    @property
+    def live(self) -> bool:
+        """A camera, which goes on for ever, and not a recording."""
 
     @property
     def finished(self) -> bool:
@@ -35,8 +42,23 @@ class Feed(Protocol):
     def dropped(self) -> int:
         """Frames that a newer one has overwritten."""
 
+    @property
+    def epoch(self) -> int:
+        """Rises with a frame that does not continue the one before."""
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second, as observed or as the recording says; None: not known yet."""
+
+    @property
+    def flags(self) -> list[str]:
+        """What else is known of the picture."""
+
     def take(self) -> Frame | None:
         """The next frame, or None if there is none now."""
+
+    def drain(self) -> list[Change]:
+        """Changes of the camera's state since the last call, oldest first."""
 
     def due_s(self) -> float | None:
         """Seconds until `take` is worth asking; None: an announcement will come."""
@@ -45,14 +67,33 @@ class Feed(Protocol):
         """Let go of the source."""
 
 
-class FailedFeed:
-    """A source that could not be opened."""
+class _Recording:
+    """What all recordings have in common."""
+
+    live = False
+    busy = False
+    epoch = 0
+    dropped = 0
+
+    @property
+    def flags(self) -> list[str]:
+        """Nothing is told of recordings."""
+        return []
+
+    def drain(self) -> list[Change]:
+        """A recording has no states of its own."""
+        return []
+
+
+class NoFeed(_Recording):
+    """A recording that could not be opened, or a camera that is switched off (no failure)."""
 
     finished = True
-    skipped = dropped = 0
+    skipped = 0
+    fps: float | None = None
 
-    def __init__(self, failure: VigilError) -> None:
-        self.failure: VigilError | None = failure
+    def __init__(self, failure: VigilError | None = None) -> None:
+        self.failure = failure
 
     def take(self) -> Frame | None:
         """Nothing."""
@@ -66,7 +107,7 @@ class FailedFeed:
         """Nothing to let go of."""
 
 
-class RecordingFeed:
+class RecordingFeed(_Recording):
     """Every frame of a recording.
 
     Args:
@@ -84,12 +125,16 @@ class RecordingFeed:
         self._ahead: Frame | None = None
         self.finished = False
         self.failure: VigilError | None = None
-        self.dropped = 0
 
     @property
     def skipped(self) -> int:
         """Frames that could not be read."""
         return self._source.skipped
+
+    @property
+    def fps(self) -> float | None:
+        """As the recording says."""
+        return self._source.fps
 
     def take(self) -> Frame | None:
         """The next frame, if it is due."""
@@ -121,69 +166,3 @@ class RecordingFeed:
                 self.failure = error
             self.finished = self._ahead is None
         return self._ahead
-
-
-class LiveFeed:
-    """The newest frame of a camera.
-
-    Args:
-        source: Entered already; read in a thread of this feed.
-        announce: Set whenever there is something new.
-    """
-
-    def __init__(self, source: Source, *, announce: threading.Event) -> None:
-        self._source = source
-        self._announce = announce
-        self._lock = threading.Lock()
-        self._slot: Frame | None = None
-        self._ended = False
-        self._closing = False
-        self.failure: VigilError | None = None
-        self.dropped = 0
-        # Reads cannot be trusted to return, so the process does not wait for this thread.
-        self._thread = threading.Thread(
-            target=self._read, name=f"capture {source.name}", daemon=True
-        )
-        self._thread.start()
-
-    @property
-    def finished(self) -> bool:
-        """The source has ended and its last frame was taken."""
-        with self._lock:
-            return self._ended and self._slot is None
-
-    @property
-    def skipped(self) -> int:
-        """Frames that could not be read."""
-        return self._source.skipped
-
-    def take(self) -> Frame | None:
-        """The newest frame, once."""
-        with self._lock:
-            frame, self._slot = self._slot, None
-        return frame
-
-    def due_s(self) -> float | None:
-        """A new frame is announced."""
-        return None
-
-    def close(self) -> None:
-        """Stop reading; waits a moment for a read under way."""
-        self._closing = True
-        self._thread.join(timeout=2.0)
-
-    def _read(self) -> None:
-        try:
-            for frame in self._source:
-                if self._closing:
-                    return
-                with self._lock:
-                    self.dropped += self._slot is not None
-                    self._slot = frame
-                self._announce.set()
-        except VigilError as error:
-            self.failure = error
-        finally:
-            with self._lock:
-                self._ended = True
-            self._announce.set()

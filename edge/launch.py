@@ -8,10 +8,14 @@ from importlib.metadata import version
 
 import structlog
 
-from edge.capture.source import open_source
+from edge.capture.live import LiveCamera
+from edge.capture.process import CaptureProcess
+from edge.capture.source import Source, is_live_address, open_source
 from edge.clock import Clock
 from edge.config import Config
-from edge.daemon import CameraJob, Daemon, DaemonSettings
+from edge.config_cameras import CameraConfig
+from edge.daemon import Daemon
+from edge.daemon_settings import CameraJob, DaemonSettings, LiveInput
 from edge.events.event import ModelInfo
 from edge.events.explain import Explainer
 from edge.events.tracker import Detector
@@ -39,14 +43,7 @@ def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
     with Pipeline(bundle, backend=config.backend, threads=config.threads) as pipeline:
         detector = detector_of(bundle, pipeline.backends)
         _log.info("bundle_loaded", bundle=bundle.model.name, backends=pipeline.backends)
-        cameras = [
-            CameraJob(
-                name=name,
-                source=open_source(camera.source, fps=camera.fps),
-                realtime=camera.realtime,
-            )
-            for name, camera in config.cameras.items()
-        ]
+        cameras = [camera_job(name, camera) for name, camera in config.cameras.items()]
         outbox = Outbox(
             config.state / OUTBOX_NAME,
             device=config.device,
@@ -60,6 +57,7 @@ def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
                 media=config.media_folder,
                 flush_s=config.mqtt.flush,
                 expected_fps=bundle.model.frame.fps,
+                analysis_fps=config.analysis_fps or bundle.model.frame.fps,
             ),
             cameras=cameras,
             pipeline=pipeline,
@@ -67,6 +65,31 @@ def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
             outbox=outbox,
             clock=clock,
         )
+
+
+def camera_job(name: str, camera: CameraConfig) -> CameraJob:
+    """A camera as the daemon takes it.
+
+    Raises:
+        UsageError: The scheme of its address is not known.
+    """
+    source: Source | LiveInput | None = None
+    if camera.enabled and is_live_address(camera.source):
+        spec = LiveCamera(camera.source, fps=camera.fps, overlay=camera.overlay)
+        source = LiveInput(
+            launch=lambda: CaptureProcess(spec),
+            patience=camera.patience,
+            memory_max=camera.memory_max,
+        )
+    elif camera.enabled:
+        source = open_source(camera.source, fps=camera.fps)
+    return CameraJob(
+        name=name,
+        source=source,
+        realtime=camera.realtime,
+        rules=camera.rules,
+        film=None if camera.clip is None else camera.clip.spec,
+    )
 
 
 def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:

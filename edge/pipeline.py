@@ -21,6 +21,7 @@ from calibration.parity import LIMITS, check_parity
 from calibration.stream_statistics import StreamStatistics
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
 from edge.inputs import Cells
+from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from edge.scoring.fusion import fuse, pool
 from edge.scoring.heads import Head, open_head
 from edge.scoring.standardise import standardise
@@ -72,9 +73,10 @@ class StreamPipeline:
         self.stage_ms: dict[str, float] = defaultdict(float)
         """Milliseconds spent per stage since the start, summed over frames."""
 
-    def new_view(self) -> View:
-        """Memory for one more camera or clip."""
+    def new_view(self, rules: CellRules = EVERYWHERE) -> View:
+        """Memory for one more camera or clip, with its masks and zones."""
         return View(
+            rules=rules,
             frame=self._frame,
             gate=self._gate,
             streams=[runner.spec for runner in self._runners],
@@ -131,7 +133,7 @@ class StreamPipeline:
 
     def _stream_score(self, view: View, name: str, energy: EnergyMap) -> StreamScore:
         assert view.observation is not None
-        score = standardise(energy, self._statistics[name])
+        score = standardise(view.rules.on_energy(energy), self._statistics[name])
         return view.maps[name].update(score, view.observation)
 
     def _run(self, runner: StreamRunner, cells: Sequence[Cells]) -> Iterator[EnergyMap]:
@@ -242,7 +244,7 @@ class Pipeline(StreamPipeline):
             fusion=self._model.fusion,
             shape=self.map_shape,
         )
-        pooled, raw_score = pool(fused, self._model.fusion)
+        pooled, raw_score = pool(view.rules.on_fused(fused), self._model.fusion)
         return ScoreMap(
             frame_index=frame.index,
             time_s=frame.time_s,

@@ -8,13 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CameraSummary:
-    """One camera's part of a run; `failure` says why it was lost."""
+    """One camera's part of a run; `failure` says why a recording broke off."""
 
     frames: int
     skipped: int
     dropped: int
     events: int
     failure: str | None
+    losses: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class RunSummary:
                 for count, what in ((camera.skipped, "unreadable"), (camera.dropped, "too late"))
                 if count
             ]
+            faults += [f"lost {camera.losses} times"] if camera.losses else []
             faults += [camera.failure] if camera.failure else []
             if faults:
                 lines.append(f"camera {name}: {', '.join(faults)}")

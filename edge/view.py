@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from edge.inputs import StreamInput, open_input
+from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from edge.scoring.smooth import Smoother
 from edge.scoring.stream_map import StreamMap
 from edge.vision.observe import Observation, Observer
@@ -23,7 +24,9 @@ class View:
         streams: Sequence[StreamSpec],
         smoothing: SmoothingSpec,
         map_shape: tuple[int, int] | None = None,
+        rules: CellRules = EVERYWHERE,
     ) -> None:
+        self.rules = rules
         self.observer = Observer(frame, gate)
         self.inputs: dict[str, StreamInput] = {
             stream.name: open_input(stream.input, frame=frame, gate=gate) for stream in streams

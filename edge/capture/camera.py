@@ -55,6 +55,7 @@ class CameraSource:
     Args:
         address: `rtsp://...`, `http://...` and the like, `/dev/videoN` or `N`.
         fps: Nominal frames per second; what the camera says if not given.
+        follow_size: Go on when the camera changes the size of its picture, instead of raising.
         opener: Opens the address; tests pass a simulator.
         monotonic: Clock for durations, seconds.
         now: Clock for people, UTC.
@@ -67,6 +68,7 @@ class CameraSource:
         address: str,
         *,
         fps: float | None = None,
+        follow_size: bool = False,
         opener: Callable[[str], Capture | None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime.datetime] = _utc_now,
@@ -77,6 +79,7 @@ class CameraSource:
         self.frame_count: int | None = None
         self.skipped = 0
         self._address = address
+        self._follow_size = follow_size
         self._opener = opener or _open_camera
         self._monotonic = monotonic
         self._now = now
@@ -135,7 +138,7 @@ class CameraSource:
             captured_at, ticks = self._now(), self._monotonic()
             started = ticks if started is None else started
             bgr = bgr8_from_array(picture, where=self.name)
-            size = size or bgr.shape
+            size = bgr.shape if size is None or self._follow_size else size
             self._require_same_size(size, bgr.shape)
             yield Frame(index=index, time_s=ticks - started, bgr=bgr, captured_at=captured_at)
             index += 1

@@ -99,6 +99,15 @@ def read_image(path: Path) -> NDArray[np.uint8] | None:
         data = path.read_bytes()
     except OSError:
         return None
+    return decode_image(data, where=str(path))
+
+
+def decode_image(data: bytes, *, where: str) -> NDArray[np.uint8] | None:
+    """Decode a picture in memory, as `read_image` does.
+
+    Raises:
+        DataError: The picture is whole but its pixel type is neither 8 nor 16 bit.
+    """
     if _is_cut_short(data):
         return None
     try:
@@ -110,7 +119,7 @@ def read_image(path: Path) -> NDArray[np.uint8] | None:
         return None
     if image is None or image.size == 0:
         return None
-    return bgr8_from_array(image, where=str(path))
+    return bgr8_from_array(image, where=where)
 
 
 def bgr8_from_array(image: NDArray[np.generic], *, where: str) -> NDArray[np.uint8]:

@@ -15,12 +15,17 @@ from urllib.parse import unquote
 
 from edge.capture.camera import CameraSource, is_device
 from edge.capture.folder import FolderSource
+from edge.capture.gstreamer import GstreamerSource, csi_pipeline
 from edge.capture.redact import redact_address
 from edge.capture.video import VideoSource
 from edge.frames import Frame
 from engines.errors import UsageError
 
 STREAM_SCHEMES = frozenset({"http", "https", "rtmp", "rtsp", "rtsps", "srt", "tcp", "udp"})
+
+
+GSTREAMER = "gst:"
+"""What a GStreamer pipeline begins with where a source is named."""
 
 
 class Source(Protocol):
@@ -58,14 +63,23 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Frame]: ...
 
 
+def is_live_address(spec: str) -> bool:
+    """Whether `spec` names a camera or a stream, and not a recording."""
+    scheme, separator, _ = spec.partition("://")
+    if separator and scheme.lower() in STREAM_SCHEMES | {"csi"}:
+        return True
+    return spec.startswith(GSTREAMER) or (not separator and is_device(spec))
+
+
 def open_source(spec: str | Path, *, fps: float | None = None) -> Source:
     """Choose the source for a folder of pictures, a video file, a URL or a device.
 
     Opens nothing: that is done by `with`, which also raises if the thing is not there.
 
     Args:
-        spec: Folder, file, `file://` or stream URL, `/dev/videoN`; a bare number as text is a video
-            device (write `./0` for a folder of that name; a `Path` is never a number).
+        spec: Folder, file, `file://` or stream URL, `/dev/videoN`, `csi://N`, `gst:PIPELINE`; a
+            bare number as text is a video device (write `./0` for a folder of that name; a `Path`
+            is never a number).
         fps: Frames per second; if not given, the video's or camera's own, or 10 for a folder.
 
     Raises:
@@ -76,13 +90,17 @@ def open_source(spec: str | Path, *, fps: float | None = None) -> Source:
     if isinstance(spec, str) and separator:
         if scheme.lower() in STREAM_SCHEMES:
             return CameraSource(text, fps=fps)
+        if scheme.lower() == "csi":
+            return GstreamerSource(csi_pipeline(text), fps=fps, name=text)
         if scheme.lower() != "file":
             raise UsageError(
                 f"Sources of type {scheme!r} are not known",
                 where=redact_address(text),
-                mend=f"use a path or one of {', '.join(sorted(STREAM_SCHEMES))}",
+                mend=f"use a path or one of {', '.join(sorted(STREAM_SCHEMES | {'csi'}))}",
             )
         spec = Path(unquote(rest))
+    elif isinstance(spec, str) and spec.startswith(GSTREAMER):
+        return GstreamerSource(spec.removeprefix(GSTREAMER), fps=fps)
     elif is_device(spec):
         return CameraSource(text, fps=fps)
     path = Path(spec)

@@ -20,7 +20,14 @@ EVENT_SCHEMA = 1
 SCHEMA_PATH = Path(__file__).with_name("event.schema.json")
 
 EndReason = Literal[
-    "normal", "source_ended", "stopped", "camera_lost", "daemon_restart", "max_duration"
+    "normal",
+    "source_ended",
+    "stopped",
+    "camera_lost",
+    "camera_frozen",
+    "geometry_changed",
+    "daemon_restart",
+    "max_duration",
 ]
 Payload = dict[str, Any]
 """A JSON object as Python values."""
@@ -39,7 +46,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class StoredPicture:
-    """A picture file that an event speaks of; `details` says more about its content."""
+    """A picture or clip that an event speaks of; `details` says more about its content."""
 
     name: str
     sha256: str
@@ -103,9 +110,11 @@ class Event:
         why: Where, and what the streams saw that drove the peak, in words (`edge.events.words`).
         streams: Each stream's largest surprise where the map peaks, largest share first.
         cells: Highest cells at the peak, at most 16, highest first.
+        zones: The zones that were above the threshold so far, in the configuration's order.
         model: Which model says so.
         snapshot: Picture of the peak frame, or None if there is none (yet).
         heatmap: The score map of that frame as a picture, or None.
+        clip: A short film of the event, only at the end, or None.
         previous_id: The event that this one continues.
     """
 
@@ -133,8 +142,10 @@ class Event:
     streams: Mapping[str, float]
     cells: tuple[Cell, ...]
     model: ModelInfo
+    zones: tuple[str, ...] = ()
     snapshot: StoredPicture | None = None
     heatmap: StoredPicture | None = None
+    clip: StoredPicture | None = None
     previous_id: str | None = None
 
     def payload(self) -> Payload:
@@ -151,10 +162,10 @@ class Event:
             **self._times(),
             **self._scores(),
             "why": self.why,
-            "zones": [],
+            "zones": list(self.zones),
             "snapshot": None if self.snapshot is None else self.snapshot.payload(),
             "heatmap": None if self.heatmap is None else self.heatmap.payload(),
-            "clip": None,
+            "clip": None if self.clip is None else self.clip.payload(),
             "model": {
                 "release": self.model.release,
                 "name": self.model.name,

@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from edge.events.event import Event, StoredPicture
+from edge.events.film import FilmFrame, write_film
 from edge.events.pictures import write_heatmap, write_snapshot
 from edge.events.tracker import Peak, Report
 from engines.errors import VigilError
@@ -65,7 +66,7 @@ class Recorder:
         """
         if report.event.phase == "update" and self._queue.full():
             self.pictures_dropped += 1
-            report = Report(event=report.event, peak=None)
+            report = replace(report, peak=None)
         while True:
             self._check()
             try:
@@ -108,7 +109,17 @@ class Recorder:
         known = self._pictures.get(event.id, _Pictures(None, None))
         if event.phase == "end":
             self._pictures.pop(event.id, None)
-        return replace(event, snapshot=known.snapshot, heatmap=known.heatmap)
+        clip = self._film(event, report.film)
+        return replace(event, snapshot=known.snapshot, heatmap=known.heatmap, clip=clip)
+
+    def _film(self, event: Event, frames: tuple[FilmFrame, ...]) -> StoredPicture | None:
+        if self._folder is None or not frames:
+            return None
+        try:
+            return write_film(self._folder, event.id, frames)
+        except VigilError as error:
+            self._note_failure(event, error)
+            return None
 
     def _write(self, folder: Path, event: Event, peak: Peak) -> _Pictures | None:
         stem = event.id if event.rev == 1 else f"{event.id}-{event.rev}"
@@ -125,7 +136,10 @@ class Recorder:
                 ),
             )
         except VigilError as error:
-            # The alarm is worth more than its picture: it goes out without one.
-            self.pictures_failed += 1
-            _log.warning("picture_not_written", id=event.id, error=str(error))
+            self._note_failure(event, error)
             return None
+
+    def _note_failure(self, event: Event, error: VigilError) -> None:
+        """The alarm is worth more than its picture: it goes out without one."""
+        self.pictures_failed += 1
+        _log.warning("picture_not_written", id=event.id, error=str(error))

@@ -5,8 +5,8 @@ threshold was calibrated with. This module adds what people and programs need to
 identity, wall-clock times, the picture of the peak, and updates while it lasts. Rules:
 
 1. `start` once, when the machine opens; the picture is the highest frame so far.
-2. `update` when the peak rose by at least `UPDATE_RISE` since the last message, and that lies at
-   least `UPDATE_EVERY_S` back.
+2. `update` when the peak rose by at least `UPDATE_RISE` or another zone was reached since the last
+   message, and that lies at least `UPDATE_EVERY_S` back.
 3. `end` once, when the machine closes for good or the source ends.
 
 It opens no file and sends nothing.
@@ -21,8 +21,10 @@ from calibration.alarm_rule import TIME_TOLERANCE_S, AlarmEvent, AlarmMachine, T
 from edge.clock import Clock
 from edge.events.event import Budget, EndReason, Event, ModelInfo
 from edge.events.explain import Explainer
+from edge.events.film import FilmFrame
 from edge.events.identifiers import uuid7
 from edge.frames import Frame, Phase, ScoreMap
+from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from engines.model_spec import AlarmSpec
 
 UPDATE_EVERY_S = 5.0
@@ -61,10 +63,17 @@ class Peak:
 
 @dataclass(frozen=True)
 class Report:
-    """A message to be sent, and the peak to be pictured with it (None: picture unchanged)."""
+    """A message to be sent, the peak to be pictured with it, and its clip.
+
+    Attributes:
+        event: The message, without its files.
+        peak: What to picture; None: the picture is unchanged.
+        film: The pictures of its clip, see `edge.events.film`.
+    """
 
     event: Event
     peak: Peak | None
+    film: tuple[FilmFrame, ...] = ()
 
 
 @dataclass
@@ -76,6 +85,8 @@ class _Running:
     rev: int = 0
     said_s: float = 0.0
     said_peak: float = 0.0
+    zones: tuple[str, ...] = ()
+    said_zones: tuple[str, ...] = ()
     pictured: Peak | None = None
 
 
@@ -87,9 +98,19 @@ class EventTracker:
         camera: Name of the camera.
         detector: What stands behind the scores.
         clock: For the wall clock of recordings and for identifiers.
+        rules: The camera's zones.
     """
 
-    def __init__(self, *, device: str, camera: str, detector: Detector, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        device: str,
+        camera: str,
+        detector: Detector,
+        clock: Clock,
+        rules: CellRules = EVERYWHERE,
+    ) -> None:
+        self._rules = rules
         self._device = device
         self._camera = camera
         self._detector = detector
@@ -139,13 +160,24 @@ class EventTracker:
         now_s = newest.frame.time_s
         if self._running is None:
             self._running = _Running(id=str(uuid7(self._clock.utc())), peak=candidate)
+            self._reach(self._running, candidate)
             return [self._say("start", event, None)]
         running = self._running
         running.peak = _higher(running.peak, candidate)
+        self._reach(running, newest)
         due = now_s - running.said_s >= UPDATE_EVERY_S - TIME_TOLERANCE_S
-        if due and event.peak_score - running.said_peak >= UPDATE_RISE:
+        news = running.zones != running.said_zones
+        if due and (news or event.peak_score - running.said_peak >= UPDATE_RISE):
             return [self._say("update", event, None)]
         return []
+
+    def _reach(self, running: _Running, peak: Peak) -> None:
+        """Add the zones that are above the threshold in a frame."""
+        if not self._rules.zones:
+            return
+        reached = self._rules.zones_at(peak.scored.map > self._detector.alarm.threshold)
+        known = {*running.zones, *reached}
+        running.zones = tuple(zone.name for zone in self._rules.zones if zone.name in known)
 
     def _end(self, transition: Transition, reason: EndReason) -> Report:
         report = self._say("end", transition.event, reason)
@@ -159,6 +191,7 @@ class EventTracker:
         running.rev += 1
         running.said_s = newest.frame.time_s
         running.said_peak = event.peak_score
+        running.said_zones = running.zones
         fresh = running.peak is not running.pictured
         running.pictured = running.peak
         message = self._message(running, newest, event, reason, phase)
@@ -200,6 +233,7 @@ class EventTracker:
             streams=explanation.streams,
             cells=explanation.cells,
             model=detector.model,
+            zones=running.zones,
         )
 
     def _wall(self, time_s: float) -> datetime.datetime:

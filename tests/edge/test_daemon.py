@@ -10,19 +10,23 @@ from typing import Any
 import jsonschema
 import pytest
 from support.broker import Broker, Subscriber, free_port, running_broker, wait_until
+from support.cameras import TimedCapture
 from support.clips import MemorySource
 from support.scores import PlayedPipeline, detector, frame, scored
 
+from edge.capture.camera_state import Patience
 from edge.clock import SystemClock
-from edge.daemon import CameraJob, Daemon, DaemonSettings
+from edge.daemon import Daemon
+from edge.daemon_settings import CameraJob, DaemonSettings, LiveInput
 from edge.events.event import load_schema
 from edge.events.tracker import EventTracker
-from edge.frames import Frame
+from edge.frames import Frame, ScoreMap
+from edge.observer import CameraStatus, Observer
 from edge.publish.address import BrokerAddress, Topics
 from edge.publish.outbox import Outbox
 from edge.publish.publisher import BrokerSettings
 from edge.run_summary import RunSummary
-from engines.errors import DataError, InputMissingError, TemporaryError, VigilError
+from engines.errors import DataError, InputMissingError, TemporaryError
 
 pytestmark = pytest.mark.broker
 
@@ -40,23 +44,38 @@ def recording(name: str, length: int, *, fps: float = 10.0) -> MemorySource:
     return MemorySource([frame(i, fps=fps) for i in range(length)], name, fps)
 
 
-class LiveSource(MemorySource):
-    """Frames at their own speed, then failure or the end."""
+def live(fps: float, *, lengths: Sequence[int] = (), **limits: float) -> LiveInput:
+    """A camera whose connections end after so many frames; the one after the last is endless."""
+    left = list(lengths)
+    patience = Patience(**{"backoff_min_s": 0.01, "backoff_max_s": 0.02, **limits})
 
-    def __init__(
-        self, length: int, *, fps: float, failure: VigilError | None = None, endless: bool = False
-    ) -> None:
-        super().__init__([], "camera", fps, live=True)
-        self._length, self._failure, self._endless = length, failure, endless
+    def launch() -> TimedCapture:
+        if left:
+            return TimedCapture(fps, left.pop(0), failure="the plug was pulled")
+        return TimedCapture(fps)
 
-    def __iter__(self) -> Iterator[Frame]:
-        number = 0
-        while self._endless or number < self._length:
-            time.sleep(1.0 / self.fps)
-            yield frame(number % self._length, fps=self.fps)
-            number += 1
-        if self._failure is not None:
-            raise self._failure
+    return LiveInput(launch=launch, patience=patience)
+
+
+class Running:
+    """A daemon in a thread of its own; stopped at the end."""
+
+    def __init__(self, one: Daemon) -> None:
+        self._one = one
+        self.summary: RunSummary | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        self.summary = self._one.run()
+
+    def __enter__(self) -> "Running":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._one.request_stop()
+        self._thread.join(15)
+        assert not self._thread.is_alive()
 
 
 def daemon(
@@ -66,6 +85,7 @@ def daemon(
     *,
     jobs: Sequence[CameraJob] = (),
     flush_s: float = 5.0,
+    observers: Sequence[Observer] = (),
     **changes: Any,
 ) -> Daemon:
     clock = SystemClock()
@@ -83,6 +103,7 @@ def daemon(
         detector=detector(),
         outbox=Outbox(folder / "o.sqlite3", device="gate-01", topic=TOPICS.event, clock=clock),
         clock=clock,
+        observers=observers,
     )
 
 
@@ -185,7 +206,7 @@ def test_a_broker_that_restarts_during_the_run_loses_nothing(
 
 
 def test_a_stop_ends_open_events_and_says_offline(tmp_path: Path, broker: Broker) -> None:
-    job = CameraJob("yard", LiveSource(1000, fps=100.0, endless=True))
+    job = CameraJob("yard", live(100.0))
     one = daemon(tmp_path, broker.url, {"yard": [5.0] * 1000}, jobs=[job])
     with Subscriber(broker.port) as subscriber:
         result: list[RunSummary] = []
@@ -222,12 +243,16 @@ def test_events_left_open_by_a_crash_are_ended_at_the_next_start(
     jsonschema.validate(last, load_schema())
 
 
-def test_a_camera_that_is_lost_ends_its_event_and_leaves_the_others_alone(
+def test_a_recording_that_breaks_off_ends_its_event_and_leaves_the_others_alone(
     tmp_path: Path, broker: Broker
 ) -> None:
-    lost = TemporaryError("the camera stopped delivering", where="yard")
+    class Broken(MemorySource):
+        def __iter__(self) -> Iterator[Frame]:
+            yield from self.frames
+            raise TemporaryError("the file cannot be read on", where="yard")
+
     jobs = [
-        CameraJob("yard", LiveSource(20, fps=100.0, failure=lost)),
+        CameraJob("yard", Broken([frame(i) for i in range(20)], "yard", 10.0)),
         CameraJob("door", recording("door", 60, fps=100.0), realtime=True),
     ]
     scores = {"yard": [5.0] * 20, "door": [1.0] * 60}
@@ -240,8 +265,115 @@ def test_a_camera_that_is_lost_ends_its_event_and_leaves_the_others_alone(
     assert (start["camera"], end["reason"]) == ("yard", "camera_lost")
     assert camera["state"] == "lost"
     assert summary.cameras["door"].frames == 60
-    assert one.failures == [lost]
-    assert "the camera stopped delivering" in "\n".join(summary.lines())
+    assert [error.what for error in one.failures] == ["the file cannot be read on"]
+    assert "the file cannot be read on" in "\n".join(summary.lines())
+
+
+def test_a_live_camera_that_is_lost_ends_its_event_comes_back_and_ends_no_run(
+    tmp_path: Path, broker: Broker
+) -> None:
+    patience = {"stale_s": 30.0, "connect_s": 30.0}
+    jobs = [
+        CameraJob("yard", live(100.0, lengths=(20, 0, 0, 15), **patience)),
+        CameraJob("door", live(100.0, **patience)),
+    ]
+    one = daemon(tmp_path, broker.url, {"yard": [5.0] * 30, "door": [1.0]}, jobs=jobs)
+    with Subscriber(broker.port) as subscriber:
+        with Running(one) as running:
+            wait_until(
+                lambda: [e["phase"] for e in subscriber.events()].count("start") == 3, timeout_s=60
+            )
+            said = [p for t, p, _ in subscriber.messages if t == TOPICS.camera_state("yard")]
+        events = subscriber.events()
+        jsonschema.validate(events[1], load_schema())
+    assert [e["reason"] for e in events if e["phase"] == "end"] == [
+        "camera_lost",
+        "camera_lost",
+        "stopped",
+    ]
+    positions = [e["position_s"] for e in events]
+    assert positions == sorted(positions)  # the camera's time runs on over reconnects
+    assert {json.loads(p)["state"] for p in said} >= {"live", "backoff"}
+    assert running.summary is not None
+    assert running.summary.cameras["yard"].losses == 4
+    assert running.summary.cameras["door"].losses == 0
+    assert "lost 4 times" in "\n".join(running.summary.lines())
+
+
+def test_live_cameras_share_a_batch_at_the_common_beat(tmp_path: Path, broker: Broker) -> None:
+    names = ("yard", "door", "gate")
+    jobs = [CameraJob(name, live(fps)) for name, fps in zip(names, (60.0, 70.0, 80.0), strict=True)]
+    one = daemon(
+        tmp_path, broker.url, {name: [1.0] for name in names}, jobs=jobs, analysis_fps=20.0
+    )
+    with Running(one) as running:
+        time.sleep(1.2)
+    pipeline = one._pipeline
+    assert isinstance(pipeline, PlayedPipeline)
+    assert pipeline.steps.count(3) >= 0.8 * len(pipeline.steps)
+    assert 10 <= len(pipeline.steps) <= 27  # not one step for each of 250 frames
+    assert running.summary is not None
+    assert running.summary.cameras["gate"].dropped > 20
+
+
+def test_observers_are_told_everything_and_a_broken_one_disturbs_nobody(
+    tmp_path: Path, broker: Broker
+) -> None:
+    class Notes(Observer):
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+            self.turns = 0
+
+        def started(self, cameras: Any) -> None:
+            self.seen.append(("started", [status.name for status in cameras]))
+
+        def camera_changed(self, status: CameraStatus) -> None:
+            self.seen.append((status.name, status.state))
+
+        def scored(self, camera: str, frame: Frame, scored: ScoreMap) -> None:
+            assert scored.frame_index == frame.index
+            self.seen.append((camera, frame.index))
+
+        def event(self, event: Any) -> None:
+            self.seen.append((event.camera, event.phase))
+
+        def turned(self) -> None:
+            self.turns += 1
+
+        def stopping(self) -> None:
+            self.seen.append("stopping")
+
+        def stopped(self) -> None:
+            self.seen.append("stopped")
+
+    class Broken(Observer):
+        calls = 0
+
+        def turned(self) -> None:
+            self.calls += 1
+            raise RuntimeError("a bug in the page")
+
+    notes, broken = Notes(), Broken()
+    daemon(tmp_path, broker.url, {"yard": ONE_EVENT}, observers=[broken, notes]).run()
+    assert notes.seen[:2] == [("started", ["yard"]), ("yard", 0)]
+    assert notes.seen[-1] == "stopped"
+    assert {("yard", "start"), ("yard", "end"), ("yard", 59), ("yard", "disabled")} <= set(
+        notes.seen[1:]
+    )
+    assert "stopping" in notes.seen
+    assert notes.turns >= 60
+    assert broken.calls == 1
+
+
+def test_a_camera_that_is_switched_off_is_told_as_disabled(tmp_path: Path, broker: Broker) -> None:
+    jobs = [CameraJob("off", None), CameraJob("yard", recording("yard", 10))]
+    one = daemon(tmp_path, broker.url, {"off": [], "yard": [1.0]}, jobs=jobs)
+    with Subscriber(broker.port) as subscriber:
+        summary = one.run()
+        wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
+        state = json.loads(subscriber.last(TOPICS.camera_state("off")) or "{}")
+    assert state["state"] == "disabled"
+    assert (summary.cameras["off"].frames, summary.cameras["yard"].frames) == (0, 10)
 
 
 class MissingSource(MemorySource):
@@ -273,7 +405,7 @@ def test_when_scoring_breaks_what_had_happened_is_delivered_first(
     tmp_path: Path, broker: Broker
 ) -> None:
     one = daemon(tmp_path, broker.url, {"yard": ONE_EVENT})
-    one._pipeline = BrokenPipeline({"yard": ONE_EVENT})
+    one._loop._pipeline = BrokenPipeline({"yard": ONE_EVENT})
     with Subscriber(broker.port) as subscriber:
         with pytest.raises(DataError, match="NaN"):
             one.run()
@@ -288,13 +420,14 @@ def test_a_live_camera_gives_its_newest_frame_only(tmp_path: Path, broker: Broke
             time.sleep(0.05)
             return super().step(work)
 
-    job = CameraJob("yard", LiveSource(100, fps=200.0))
-    one = daemon(tmp_path, broker.url, {"yard": [1.0] * 100}, jobs=[job])
-    one._pipeline = Slow({"yard": [1.0] * 100})
-    summary = one.run()
-    camera = summary.cameras["yard"]
-    assert camera.frames + camera.dropped == 100
-    assert camera.dropped > 50
+    one = daemon(tmp_path, broker.url, {"yard": [1.0]}, jobs=[CameraJob("yard", live(200.0))])
+    one._loop._pipeline = Slow({"yard": [1.0]})
+    with Running(one) as running:
+        time.sleep(0.6)
+    assert running.summary is not None
+    camera = running.summary.cameras["yard"]
+    assert 5 <= camera.frames <= 15
+    assert camera.dropped > 5 * camera.frames
 
 
 def test_a_recording_in_real_time_takes_its_time(tmp_path: Path, broker: Broker) -> None:

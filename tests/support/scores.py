@@ -13,6 +13,7 @@ from edge.events.event import ModelInfo
 from edge.events.explain import Explainer
 from edge.events.tracker import Detector
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
+from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from engines.model_spec import AlarmSpec, FusionSpec, HeadSpec, InputSpec, StreamSpec
 
 SHAPE = (4, 6)
@@ -89,18 +90,36 @@ def scored(one: Frame, score: float, *, cell: tuple[int, int] = (1, 2)) -> Score
 
 
 @dataclass
+class PlayedView:
+    """Knows whose it is."""
+
+    name: str
+    resets: int = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+@dataclass
 class PlayedPipeline:
-    """Gives each frame the score that stands in `scores` for the source's name and its number."""
+    """Gives each frame the score that stands in `scores` for the source's name and its number.
+
+    Numbers beyond the list begin again.
+    """
 
     scores: Mapping[str, Sequence[float]]
     views: int = 0
     steps: list[int] = field(default_factory=list)
 
-    def new_view(self) -> str:
+    def new_view(self, rules: CellRules = EVERYWHERE) -> PlayedView:
+        del rules  # scores are played as they are
         name = list(self.scores)[self.views]
         self.views += 1
-        return name
+        return PlayedView(name)
 
-    def step(self, work: Sequence[tuple[str, Frame]]) -> list[ScoreMap]:
+    def step(self, work: Sequence[tuple[PlayedView, Frame]]) -> list[ScoreMap]:
         self.steps.append(len(work))
-        return [scored(one, self.scores[name][one.index]) for name, one in work]
+        return [
+            scored(one, self.scores[view.name][one.index % len(self.scores[view.name])])
+            for view, one in work
+        ]

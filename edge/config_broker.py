@@ -1,0 +1,68 @@
+"""The configuration's sections about delivery: `mqtt` and `outbox`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from edge.config_values import Duration, FilePath, Section, Size
+from edge.publish.address import BrokerAddress
+from engines.errors import UsageError
+
+
+class MqttConfig(Section):
+    """The broker.
+
+    Attributes:
+        url: ``mqtt://host[:port]`` or ``mqtts://`` for TLS; no password in it.
+        username: Login; also VIGIL_MQTT_USERNAME.
+        password_file: File that holds the password; also VIGIL_MQTT_PASSWORD_FILE.
+        prefix: First levels of all topics.
+        protocol: MQTT version; ``auto``: 5, and 3.1.1 if the broker cannot do that.
+        ca_file: Certificate authority for TLS; the system's if not given.
+        certificate_file: Client certificate for TLS.
+        key_file: Its key.
+        keepalive: Silence after which the connection is tested.
+        reconnect_max: Longest pause between attempts to connect.
+        flush: How long an ending run waits for the broker to take what is left.
+    """
+
+    url: str = "mqtt://localhost"
+    username: Annotated[str, Field(min_length=1)] | None = None
+    password_file: FilePath | None = None
+    prefix: Annotated[str, Field(pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+)*$", max_length=64)] = "vigil"
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    ca_file: FilePath | None = None
+    certificate_file: FilePath | None = None
+    key_file: FilePath | None = None
+    keepalive: Annotated[Duration, Field(ge=5, le=3600)] = 30.0
+    reconnect_max: Annotated[Duration, Field(gt=0, le=3600)] = 60.0
+    flush: Annotated[Duration, Field(ge=0, le=600)] = 10.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        try:
+            BrokerAddress.parse(value)
+        except UsageError as error:
+            raise ValueError(f"{error.what}; {error.mend}") from error
+        return value
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _five(cls, value: object) -> object:
+        """YAML reads `5` as a number."""
+        return "5" if type(value) is int and value == 5 else value
+
+    @property
+    def address(self) -> BrokerAddress:
+        """The parsed `url`."""
+        return BrokerAddress.parse(self.url)
+
+
+class OutboxConfig(Section):
+    """How much may wait for the broker before old messages are dropped (with a gap message)."""
+
+    max_rows: Annotated[int, Field(ge=100)] = 50_000
+    max_size: Annotated[Size, Field(ge=2**20)] = 64 * 2**20

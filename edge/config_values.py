@@ -1,0 +1,78 @@
+"""Kinds of values in the configuration: durations, sizes, paths, names, places in the picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+)
+
+from edge.publish.address import NAME_PATTERN
+from edge.scoring.cell_rules import area
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
+
+
+def _quantity(value: object, units: Mapping[str, float], example: str) -> float:
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[2] not in units:
+        raise ValueError(f"write a number and a unit ({', '.join(units)}), such as {example}")
+    return float(match[1]) * units[match[2]]
+
+
+def _seconds(value: object) -> float:
+    return _quantity(value, _UNITS_S, "10s")
+
+
+def _bytes(value: object) -> int:
+    return int(_quantity(value, _UNITS_BYTES, "64MiB"))
+
+
+def absolute(path: Path, info: ValidationInfo) -> Path:
+    """A path as counted from the configuration's folder."""
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    return folder / path.expanduser()
+
+
+Duration = Annotated[float, BeforeValidator(_seconds)]
+"""Written as ``10s`` or ``5m``; held in seconds."""
+Size = Annotated[int, BeforeValidator(_bytes)]
+"""Written as ``64MiB``; held in bytes."""
+FilePath = Annotated[Path, AfterValidator(absolute)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+"""Device or camera: lower-case letters, digits, `_` and `-`, at most 32."""
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _has_area(
+    corners: tuple[tuple[float, float], ...],
+) -> tuple[tuple[float, float], ...]:
+    if area(corners) <= 0.0:
+        raise ValueError("the corners lie on one line, so nothing is inside")
+    return corners
+
+
+Place = Annotated[
+    tuple[tuple[_Share, _Share], ...],
+    Field(min_length=3, max_length=64),
+    AfterValidator(_has_area),
+]
+"""A polygon: corners [x, y] in 0..1 of the picture, origin top left."""
+
+
+class Section(BaseModel):
+    """A mapping of the file; frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)

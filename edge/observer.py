@@ -1,0 +1,97 @@
+"""Where further parts of the daemon hang on: they are told what happens, and cannot disturb it.
+
+A page, metrics, the notification of systemd, the retained topics are observers: a class that
+overrides what it needs. An observer that raises is logged and told nothing more; cameras, scoring
+and delivery go on.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from edge.capture.camera_state import CameraState
+from edge.events.event import Event
+from edge.frames import Frame, ScoreMap
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class CameraStatus:
+    """How a camera stands.
+
+    Attributes:
+        name: The camera.
+        state: One of the states of `edge.capture.camera_state`; recordings are live, then disabled.
+        reason: Why it is in this state, None where that is plain.
+        since: Wall clock at which it entered the state.
+        flags: `dark`, `recommission_required`.
+        fps: Observed frames per second.
+        scored: Frames scored so far.
+        dropped: Frames that a newer one has overwritten.
+        skipped: Frames that could not be decoded.
+        losses: How often the camera was lost.
+    """
+
+    name: str
+    state: CameraState
+    reason: str | None
+    since: datetime.datetime
+    flags: tuple[str, ...] = ()
+    fps: float | None = None
+    scored: int = 0
+    dropped: int = 0
+    skipped: int = 0
+    losses: int = 0
+
+
+class Observer:
+    """Override what is needed. All calls but `event` come from the daemon's own thread.
+
+    Nothing here may wait: the cameras would wait too. Whoever has slow work has a thread.
+    """
+
+    def started(self, cameras: Iterable[CameraStatus]) -> None:
+        """All parts run; cameras may be connecting still."""
+
+    def camera_changed(self, status: CameraStatus) -> None:
+        """A camera has entered another state, or has other flags."""
+
+    def scored(self, camera: str, frame: Frame, scored: ScoreMap) -> None:
+        """A frame was scored."""
+
+    def event(self, event: Event) -> None:
+        """A message is in the outbox, its pictures on the disk. From the recorder's thread."""
+
+    def turned(self) -> None:
+        """One turn of the daemon's loop; at least every 0.2 s as long as the daemon is well."""
+
+    def stopping(self) -> None:
+        """The daemon begins to end."""
+
+    def stopped(self) -> None:
+        """Everything has ended; the last call."""
+
+
+class Observers:
+    """Tells all, in their order; stops telling those that fail."""
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        self._observers = list(observers)
+
+    def add(self, observer: Observer) -> None:
+        """One more."""
+        self._observers.append(observer)
+
+    def tell(self, what: Callable[[Observer], None]) -> None:
+        """Call each: ``observers.tell(lambda one: one.turned())``."""
+        for observer in tuple(self._observers):
+            try:
+                what(observer)
+            except Exception:  # noqa: BLE001  # a seam: a part that shows things must not end what it shows
+                _log.exception("observer_failed", observer=type(observer).__name__)
+                self._observers.remove(observer)
