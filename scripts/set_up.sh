@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 goal=${1:-setup}
 python=${PYTHON:-python3}
-extras=${EXTRAS:-train,broker,dev}
+extras=${EXTRAS:-train,broker,page,dev}
 torch=${TORCH:-}
 venv=.venv
 
