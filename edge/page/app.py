@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,8 @@ from edge.page.settings import PageSettings
 from edge.page.stream import EventStream
 
 BODY_S = 10.0
+
+_NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 class Page:
@@ -118,10 +121,8 @@ class Page:
         return JSONResponse(self._desk.board.snapshot())
 
     async def _picture(self, request: Request) -> Response:
-        number = request.query_params.get("n", "")
-        wanted = (
-            int(number) if number.isascii() and number.isdecimal() and len(number) < 16 else None
-        )
+        number = _NUMBER.fullmatch(request.query_params.get("n", ""))
+        wanted = None if number is None else int(number[0])
         picture = self._desk.picture(request.path_params["name"], wanted)
         kinds = {"picture.jpg": "image/jpeg", "heat.png": "image/png"}
         kind = kinds.get(request.path_params["file"])

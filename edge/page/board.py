@@ -18,9 +18,12 @@ EVENTS = 200
 
 # What the list and the large view show of an event.
 _SHOWN = (
-    "id phase rev camera started_at at ended_at duration_s reason clock unit score peak_score "
-    "threshold provisional why zones cells streams snapshot heatmap clip kind severity"
-).split()
+    *("id", "phase", "rev", "kind", "severity", "camera", "clock"),
+    *("started_at", "at", "ended_at", "duration_s", "reason"),
+    *("unit", "score", "peak_score", "threshold", "provisional"),
+    *("why", "zones", "cells", "streams"),
+    *("snapshot", "heatmap", "clip"),
+)
 
 
 def shown_of(payload: Message) -> Message:

@@ -34,9 +34,8 @@ class Journal:
     def load(self) -> list[Message]:
         """The events of earlier runs, oldest first; those that never ended are ended."""
         try:
-            if self._path.stat().st_size > MAX_BYTES:
-                raise ValueError("larger than it can be")
-            events = json.loads(self._path.read_bytes())
+            with self._path.open("rb") as stream:
+                events = json.loads(stream.read(MAX_BYTES))
             return [self._ended(_checked(event)) for event in events]
         except FileNotFoundError:
             return []

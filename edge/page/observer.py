@@ -1,4 +1,4 @@
-"""The page as a part of the daemon: notes what happens, at once; a thread of its own does the rest."""
+"""The page as a part of the daemon: notes what happens, and a thread of its own does the rest."""
 
 from __future__ import annotations
 

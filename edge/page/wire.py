@@ -1,6 +1,7 @@
-"""Messages from the daemon to the page's process: JSON, and the bytes of a picture where there is one.
+"""Messages from the daemon to the page's process: JSON, and the bytes of a picture if there is one.
 
-8 bytes: length of the JSON, length of the bytes, both big-endian; then the JSON, then the bytes
+Each is the length of the JSON and the length of the bytes, four bytes each, big-endian; then the
+JSON, then the bytes.
 """
 
 from __future__ import annotations
