@@ -231,9 +231,10 @@ class Pump:
     def _lose(self, now_s: float, why: str | None) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.stop()
-            self._retry_s = now_s + self._next_pause()
-            _log.warning("page_process_lost", why=why or "it has ended", again_in_s=self._pause_s)
+            process.stop()  # a wait in this thread only
+            pause_s = self._next_pause()
+            self._retry_s = now_s + pause_s
+            _log.warning("page_process_lost", why=why or "it has ended", again_in_s=pause_s)
 
     def _next_pause(self) -> float:
         pause_s, self._pause_s = self._pause_s, min(2.0 * self._pause_s, _PAUSES_S[1])

@@ -1,9 +1,10 @@
-// Score against threshold over the last ten minutes, as SVG: a line, the threshold, events below.
+// Score against threshold over the last minutes, as SVG: a line, the threshold, events below.
 
 import { clockTime, number, shortTime, span } from "./words.js";
 
-const MINUTES = 10;
-const WINDOW = MINUTES * 60_000;
+const MINUTE = 60_000;
+const LONGEST = 10 * MINUTE;
+const SHORTEST = 2 * MINUTE; // a page that was just opened is not mostly empty
 const GAP = 5_000; // no score for so long: nothing was looked at, and no line may hide that
 const PAD = { left: 34, right: 8, top: 6, bottom: 18 };
 const SVG = "http://www.w3.org/2000/svg";
@@ -28,7 +29,7 @@ export class Chart {
 
   push(at, score) {
     this.points.push([at, score]);
-    const oldest = at - WINDOW;
+    const oldest = at - LONGEST;
     while (this.points.length && this.points[0][0] < oldest) this.points.shift();
   }
 
@@ -36,12 +37,14 @@ export class Chart {
   draw(now, name, events) {
     const { clientWidth: width, clientHeight: height } = this.svg;
     if (width === 0) return;
-    const seen = this.points.filter(([at]) => at >= now - WINDOW);
+    const seen = this.points.filter(([at]) => at >= now - LONGEST);
+    const age = seen.length ? now - seen[0][0] : 0;
+    const length = Math.min(LONGEST, Math.max(SHORTEST, Math.ceil(age / MINUTE) * MINUTE));
     const peak = seen.reduce((most, [, score]) => Math.max(most, score), 0);
     const top = Math.max(this.threshold * 1.6, peak * 1.1, 1e-6);
-    const x = (at) => PAD.left + ((at - now + WINDOW) / WINDOW) * (width - PAD.left - PAD.right);
+    const x = (at) => PAD.left + ((at - now + length) / length) * (width - PAD.left - PAD.right);
     const y = (score) => height - PAD.bottom - (Math.max(0, score) / top) * (height - PAD.top - PAD.bottom);
-    this.scale = { now, width };
+    this.scale = { now, width, length };
     const line = path(seen, x, y);
     const level = y(this.threshold);
     const limits = { x: PAD.left, width: Math.max(0, width - PAD.left - PAD.right) };
@@ -49,37 +52,39 @@ export class Chart {
     this.svg.replaceChildren(
       make("clipPath", { id: this.clip }, make("rect", { ...limits, y: 0, height: level })),
       make("rect", { class: "over", ...limits, y: PAD.top, height: Math.max(0, level - PAD.top) }),
-      ...this.#axes(now, x, y, top, width, height),
+      ...this.#axes(now, length, x, y, top, width, height),
       make("path", { class: "score", d: line }),
       make("path", { class: "score above", d: line, "clip-path": `url(#${this.clip})` }),
       make("line", { class: "limit", x1: PAD.left, x2: width - PAD.right, y1: level, y2: level }),
-      ...events.map((event) => bar(event, now, x, y(0))).filter(Boolean),
+      ...events.map((event) => bar(event, now, length, x, y(0))).filter(Boolean),
       make("line", { class: "probe-line", y1: PAD.top, y2: height - PAD.bottom, visibility: "hidden" }),
     );
     const last = seen.at(-1);
     this.figure.querySelector(".now").textContent = last && now - last[0] < GAP ? number(last[1]) : "–";
-    this.svg.setAttribute("aria-label", this.#summary(name, seen, peak, now));
+    this.svg.setAttribute("aria-label", this.#summary(name, seen, peak, now, length));
   }
 
-  #summary(name, seen, peak, now) {
-    if (!seen.length) return `Score of ${name}: nothing in the last ${MINUTES} minutes`;
+  #summary(name, seen, peak, now, length) {
+    const minutes = length / MINUTE;
+    if (!seen.length) return `Score of ${name}: nothing in the last ${minutes} minutes`;
     const over = seen.filter(([, score]) => score > this.threshold);
     const last = over.at(-1);
     const crossed = last ? `above it last ${span((now - last[0]) / 1000)} ago` : "never above it";
-    return `Score of ${name} in the last ${MINUTES} minutes: highest ${number(peak)}, ` +
+    return `Score of ${name} in the last ${minutes} minutes: highest ${number(peak)}, ` +
       `threshold ${number(this.threshold)}, ${crossed}`;
   }
 
-  #axes(now, x, y, top, width, height) {
+  #axes(now, length, x, y, top, width, height) {
     const parts = [];
     const label = (value) => make("text", { class: "tick", x: PAD.left - 4, y: y(value) + 4, "text-anchor": "end" }, number(value));
     parts.push(label(0), label(this.threshold));
     if (y(this.threshold) - y(top) > 24) parts.push(label(top));
-    const step = 2 * 60_000;
-    for (let at = Math.ceil((now - WINDOW) / step) * step; at <= now; at += step) {
+    const step = length > 5 * MINUTE ? 2 * MINUTE : length > 2 * MINUTE ? MINUTE : MINUTE / 2;
+    const label_of = step < MINUTE ? clockTime : shortTime;
+    for (let at = Math.ceil((now - length) / step) * step; at <= now; at += step) {
       if (x(at) < PAD.left + 12 || x(at) > width - 16) continue;
       parts.push(make("line", { class: "grid", x1: x(at), x2: x(at), y1: PAD.top, y2: height - PAD.bottom }));
-      parts.push(make("text", { class: "tick", x: x(at), y: height - 4, "text-anchor": "middle" }, shortTime(at)));
+      parts.push(make("text", { class: "tick", x: x(at), y: height - 4, "text-anchor": "middle" }, label_of(at)));
     }
     parts.push(make("line", { class: "axis", x1: PAD.left, x2: width - PAD.right, y1: y(0), y2: y(0) }));
     return parts;
@@ -87,9 +92,9 @@ export class Chart {
 
   #probe(event) {
     if (!this.scale || !this.points.length) return;
-    const { now, width } = this.scale;
+    const { now, width, length } = this.scale;
     const share = (event.offsetX - PAD.left) / (width - PAD.left - PAD.right);
-    const at = now - WINDOW + share * WINDOW;
+    const at = now - length + share * length;
     const near = this.points.reduce((best, one) => (Math.abs(one[0] - at) < Math.abs(best[0] - at) ? one : best));
     const text = Math.abs(near[0] - at) > GAP ? "not looked at" : number(near[1]);
     this.figure.querySelector(".probe").textContent = `${clockTime(at)}: ${text}`;
@@ -125,11 +130,11 @@ function path(points, x, y) {
   return text;
 }
 
-function bar(event, now, x, base) {
+function bar(event, now, length, x, base) {
   const start = Date.parse(event.started_at);
   const end = event.phase === "end" ? Date.parse(event.ended_at) : now;
-  if (end < now - WINDOW) return null;
-  const left = x(Math.max(start, now - WINDOW));
+  if (end < now - length) return null;
+  const left = x(Math.max(start, now - length));
   return make("rect", { class: "span", x: left, y: base - 2, width: Math.max(3, x(Math.min(end, now)) - left), height: 5 });
 }
 
