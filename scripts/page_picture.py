@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-import cv2
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from calibration.alarm_rule import AlarmRule
@@ -85,8 +85,7 @@ def take(browser: Browser, url: str, target: Path, scheme: str, seconds: float) 
     _open(page, url)
     time.sleep(seconds)
     page.screenshot(path=target)
-    if target.stat().st_size > MAX_BYTES:  # 256 colours are enough for it
-        _shrink(target)
+    _shrink(target)
     page.close()
     context.close()
 
@@ -103,9 +102,12 @@ def _open(page: Page, url: str) -> None:
 
 
 def _shrink(target: Path) -> None:
-    picture = cv2.imread(str(target))
-    levels = (picture // 8) * 8 + 4
-    cv2.imwrite(str(target), levels, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    """As few colours as it takes."""
+    whole = Image.open(target).convert("RGB")
+    for colours in (256, 128, 64, 32):
+        whole.quantize(colours, dither=Image.Dither.NONE).save(target, optimize=True)
+        if target.stat().st_size <= MAX_BYTES:
+            return
 
 
 def main() -> None:

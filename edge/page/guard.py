@@ -145,7 +145,10 @@ def client_address(scope: Scope) -> str:
 
 
 def _same_origin(headers: Headers) -> bool:
+    # Browsers tell it by themselves; where they do not, the origin has to be ours. Ours is sent as
+    # "null" by those that obey no-referrer in forms too, and they all tell.
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
     origin = headers.get("origin")
-    if origin is None:  # no browser, or an old one; `SameSite=Strict` still holds
-        return headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
-    return origin.partition("://")[2] == headers.get("host")
+    return origin is None or origin.partition("://")[2] == headers.get("host")

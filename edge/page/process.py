@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -72,6 +73,8 @@ class PageProcess:
             undo.pop_all()
         self._channel = ours
         self._channel.settimeout(SEND_S)
+        self._poll = select.poll()
+        self._poll.register(self._channel, select.POLLIN)
         with contextlib.suppress(OSError):  # it has died already: `alive` tells
             self.send({"kind": "settings", "settings": settings.to_json()})
 
@@ -95,8 +98,11 @@ class PageProcess:
 
     def hear(self) -> None:
         """Take over how many are looking."""
+        # MSG_DONTWAIT alone would wait: a socket with a time limit is polled by Python first.
+        if not self._poll.poll(0):
+            return
         with contextlib.suppress(OSError):
-            self._heard += self._channel.recv(_HEARD_MAX, socket.MSG_DONTWAIT)
+            self._heard += self._channel.recv(_HEARD_MAX)
         *lines, self._heard = self._heard.split(b"\n")
         self._heard = self._heard[-_HEARD_MAX:]
         for line in lines:

@@ -73,6 +73,11 @@ export class Camera {
     if (old) note.textContent = `Old picture: ${clockTime(this.at)}, ${span(age / 1000)} ago`;
   }
 
+  /** How many of its pictures are looked at in a second. */
+  rate(perSecond) {
+    this.#text(".rate", perSecond ? `${number(perSecond)} pictures a second` : "");
+  }
+
   #put(picture, heat, at) {
     picture.className = "picture";
     picture.alt = `Picture of ${this.name}`;
@@ -80,7 +85,7 @@ export class Camera {
     this.view.querySelector(".picture")?.remove();
     this.view.prepend(picture);
     this.view.style.aspectRatio = `${picture.naturalWidth} / ${picture.naturalHeight}`;
-    paintHeat(this.view.querySelector(".heat"), heat);
+    paintHeat(this.view.querySelector(".heat"), heat, picture);
     this.at = at;
   }
 

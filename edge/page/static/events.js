@@ -156,7 +156,7 @@ class Detail {
       const canvas = document.createElement("canvas");
       canvas.className = "heat";
       canvas.setAttribute("aria-hidden", "true");
-      if (heat) paintHeat(canvas, heat);
+      if (heat) paintHeat(canvas, heat, picture);
       view.replaceChildren(picture, canvas);
     } catch {
       if (this.shown === path) view.textContent = "The picture is not kept any more.";

@@ -1,11 +1,11 @@
 // A score map (grey PNG, 127.5 is the threshold) as a veil over a picture.
 // What lies above the threshold is also outlined, so that it shows without colours.
 
-const WIDEST = 480;
-const CELL = 12; // canvas pixels for a pixel of a small map, so that the outline stays thin
+const WIDEST = 480; // a map of an event has the size of its picture, which may be large
+const CANVAS = 640;
 
-/** Paint `image` (an HTMLImageElement) into `canvas`. */
-export function paintHeat(canvas, image) {
+/** Paint the map `image` into `canvas`, which takes the shape of `picture`. */
+export function paintHeat(canvas, image, picture) {
   const shrink = Math.min(1, WIDEST / image.naturalWidth);
   const width = Math.max(1, Math.round(image.naturalWidth * shrink));
   const height = Math.max(1, Math.round(image.naturalHeight * shrink));
@@ -21,13 +21,12 @@ export function paintHeat(canvas, image) {
     pixels.data.set(veil(margin), 4 * i);
   }
   pen.putImageData(pixels, 0, 0);
-  const scale = Math.max(1, Math.floor((CELL * 40) / width));
-  canvas.width = width * scale;
-  canvas.height = height * scale;
+  canvas.width = CANVAS;
+  canvas.height = Math.max(1, Math.round((CANVAS * picture.naturalHeight) / picture.naturalWidth));
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
   context.drawImage(map, 0, 0, canvas.width, canvas.height);
-  outline(context, above, width, height, scale);
+  outline(context, above, width, height);
 }
 
 /** Red, green, blue, alpha for a margin of -1..1 over the threshold. */
@@ -37,13 +36,14 @@ function veil(margin) {
   return [255, Math.round(150 - 110 * margin), 40, Math.round(90 + 80 * margin)];
 }
 
-function outline(context, above, width, height, scale) {
+function outline(context, above, width, height) {
+  const [wide, high] = [context.canvas.width / width, context.canvas.height / height];
   const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height && above[y * width + x] === 1;
   const lines = new Path2D();
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       if (!at(x, y)) continue;
-      const [left, top, right, bottom] = [x * scale, y * scale, (x + 1) * scale, (y + 1) * scale];
+      const [left, top, right, bottom] = [x * wide, y * high, (x + 1) * wide, (y + 1) * high];
       if (!at(x, y - 1)) { lines.moveTo(left, top); lines.lineTo(right, top); }
       if (!at(x, y + 1)) { lines.moveTo(left, bottom); lines.lineTo(right, bottom); }
       if (!at(x - 1, y)) { lines.moveTo(left, top); lines.lineTo(left, bottom); }

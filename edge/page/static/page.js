@@ -52,6 +52,7 @@ function board(message) {
   $("device").textContent = device.name;
   $("model").textContent = model();
   refresh();
+  tick();
 }
 
 function camera(message) {
@@ -72,11 +73,13 @@ function event(message) {
     say(`${fresh ? "New event" : "Event ended"} on camera ${one.camera}. ${one.why}`);
   }
   refresh();
+  tick();
 }
 
 function beat(message) {
   if (message.now) ahead = message.now - Date.now();
   scoring = message.scoring;
+  for (const [name, one] of cameras) one.rate(message.rates[name]);
 }
 
 function model() {

@@ -15,6 +15,10 @@ const REASONS = {
   open_timeout: "no picture came",
   no_frames: "pictures have stopped",
   picture_unchanged: "the picture does not change at all",
+  capture_failed: "it cannot be read",
+  refused: "it refuses the login",
+  no_process: "no reader can be started for it",
+  memory: "its reader used too much memory and is replaced",
   unkillable: "its reader cannot be ended; restart this device",
 };
 
