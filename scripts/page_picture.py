@@ -38,6 +38,11 @@ SIZE = (420, 280)
 FPS = 10.0
 MAX_BYTES = 300_000
 CAMERAS = {"yard": "cyclist", "gate": "running", "walkway": "cart"}
+LONGEST_WAIT_S = 60.0
+_ABOVE = """() => [...document.querySelectorAll(".camera")].some((one) =>
+  parseFloat(one.querySelector(".now").textContent)
+    > 1.3 * parseFloat(one.querySelector(".threshold").textContent.split(" ")[1])
+  && !one.querySelector(".alarm").hidden)"""
 _CONFIG = """\
 schema_version: 1
 device: gate-01
@@ -75,7 +80,7 @@ def render(folder: Path, seconds: float) -> None:
 
 
 def take(browser: Browser, url: str, target: Path, scheme: str, seconds: float) -> None:
-    """Open the page, let it fill, open no event, save a picture."""
+    """Open the page, let it fill, save a picture of the next moment above the threshold."""
     context = browser.new_context(
         viewport={"width": 1440, "height": 900},
         color_scheme=scheme,  # type: ignore[arg-type]
@@ -84,6 +89,7 @@ def take(browser: Browser, url: str, target: Path, scheme: str, seconds: float) 
     page = context.new_page()
     _open(page, url)
     time.sleep(seconds)
+    page.wait_for_function(_ABOVE, timeout=1000.0 * LONGEST_WAIT_S)
     page.screenshot(path=target)
     _shrink(target)
     page.close()
@@ -114,7 +120,7 @@ def main() -> None:
     """Render, watch, save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--seconds", type=float, default=170.0, help="how long to watch")
+    parser.add_argument("--seconds", type=float, default=80.0, help="how long to watch")
     parser.add_argument("--scheme", choices=("dark", "light"), default="dark")
     parser.add_argument("--port", type=int, default=8642)
     given = parser.parse_args()
@@ -122,7 +128,7 @@ def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     with tempfile.TemporaryDirectory(prefix="vigil-page-") as name:
         folder = Path(name)
-        render(folder, given.seconds + 30.0)
+        render(folder, given.seconds + LONGEST_WAIT_S)
         text = _CONFIG.format(port=given.port)
         config = config_from_text(text, file="page.yaml", folder=folder)
         with open_daemon(config, clock=SystemClock()) as daemon, sync_playwright() as driver:

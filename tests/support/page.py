@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import shutil
@@ -53,6 +54,7 @@ class Stage:
     port: int = field(init=False)
     trackers: dict[str, EventTracker] = field(default_factory=dict)
     frames: int = 0
+    _files: dict[str, Any] = field(default_factory=dict)
 
     def __enter__(self) -> Stage:
         clock = SystemClock()
@@ -111,14 +113,7 @@ class Stage:
                     media, stem, grid, threshold=event.threshold, size=picture.shape[:2]
                 ),
             }
-        files = self._files if media is not None else {}
-        self.observer.event(_replace(event, **files))
-
-
-def _replace(event: Any, **changes: Any) -> Any:
-    import dataclasses
-
-    return dataclasses.replace(event, **changes)
+        self.observer.event(dataclasses.replace(event, **self._files))
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ export class Chart {
     const step = length > 5 * MINUTE ? 2 * MINUTE : length > 2 * MINUTE ? MINUTE : MINUTE / 2;
     const label_of = step < MINUTE ? clockTime : shortTime;
     for (let at = Math.ceil((now - length) / step) * step; at <= now; at += step) {
-      if (x(at) < PAD.left + 12 || x(at) > width - 16) continue;
+      if (x(at) < PAD.left + 26 || x(at) > width - 30) continue;
       parts.push(make("line", { class: "grid", x1: x(at), x2: x(at), y1: PAD.top, y2: height - PAD.bottom }));
       parts.push(make("text", { class: "tick", x: x(at), y: height - 4, "text-anchor": "middle" }, label_of(at)));
     }

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from support.clock import ManualClock
@@ -110,8 +112,6 @@ def test_events_are_kept_over_a_restart_and_what_was_open_is_ended(tmp_path: Pat
 
 @given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
 def test_a_broken_journal_is_an_empty_one(data: bytes) -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "e.json"
         path.write_bytes(data)
@@ -125,8 +125,6 @@ def test_a_journal_on_a_full_disk_disturbs_nobody(tmp_path: Path) -> None:
 
 
 def test_the_inbox_keeps_the_largest_score_and_the_newest_picture() -> None:
-    import numpy as np
-
     inbox = Inbox()
     grid = np.zeros((1, 1), np.float32)
     for at, score in enumerate([1.0, 7.0, 2.0]):

@@ -59,9 +59,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield running
 
 
-def test_the_page_shows_cameras_pictures_scores_and_live_events(
-    browser: Any, stage: Stage
-) -> None:
+def test_the_page_shows_cameras_pictures_scores_and_live_events(browser: Any, stage: Stage) -> None:
     with Watched(browser) as tab:
         page = tab.page
         page.goto(stage.url)

@@ -4,6 +4,7 @@ import datetime
 import http.client
 import importlib.util
 import ipaddress
+import json
 import ssl
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,9 @@ def test_a_page_is_on_loopback_unless_said_otherwise() -> None:
 
 
 def test_every_mistake_is_told_at_its_line() -> None:
-    text = "page:\n  bind: gate.local\n  port: 0\n  tokenfile: x\n  viewers: 1000\n  hosts: ['a b']\n"
+    text = (
+        "page:\n  bind: gate.local\n  port: 0\n  tokenfile: x\n  viewers: 1000\n  hosts: ['a b']\n"
+    )
     found = problems(text)
     assert found[0].startswith("gate.yaml:6:3: page.bind: give an IP address")
     assert found[1].startswith("gate.yaml:7:3: page.port: ")
@@ -87,12 +90,12 @@ def test_certificate_and_key_go_together() -> None:
 
 @given(st.dictionaries(st.sampled_from(["bind", "port", "hosts", "viewers"]), st.text(max_size=9)))
 def test_any_value_is_accepted_or_told_at_its_line(values: dict[str, str]) -> None:
-    import json
-
+    lines = set()
     try:
         config(f"page: {json.dumps(values)}\n")
     except ConfigFileError as error:
-        assert all(problem.position[0] == 5 for problem in error.problems)
+        lines = {problem.position[0] for problem in error.problems}
+    assert lines <= {5}
 
 
 def test_a_certificate_that_is_none_is_refused_before_anything_runs(tmp_path: Path) -> None:
