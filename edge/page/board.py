@@ -21,7 +21,7 @@ _SHOWN = (
     *("id", "phase", "rev", "kind", "severity", "camera", "clock"),
     *("started_at", "at", "ended_at", "duration_s", "reason"),
     *("unit", "score", "peak_score", "threshold", "provisional"),
-    *("why", "zones", "cells", "streams"),
+    *("why", "zones", "streams"),
     *("snapshot", "heatmap", "clip"),
 )
 

@@ -4,7 +4,8 @@ import { Chart } from "./chart.js";
 import { load, paintHeat } from "./heat.js";
 import { clockTime, moment, number, reasonOf, span, stateOf } from "./words.js";
 
-const OLD = 4_000; // pictures come twice a second
+const OLD = 4_000; // pictures come twice a second, from slow cameras more seldom
+const SLOWEST = 30_000;
 
 export class Camera {
   constructor(name, device) {
@@ -14,6 +15,7 @@ export class Camera {
     this.chart = new Chart(this.node.querySelector(".chart"));
     this.view = this.node.querySelector(".view");
     this.at = null;
+    this.period = 0;
     this.busy = false;
     this.wanted = null;
     this.#text(".name", name);
@@ -66,7 +68,7 @@ export class Camera {
     alarm.hidden = !open;
     if (open) alarm.textContent = `Event open for ${span((now - Date.parse(open.started_at)) / 1000)}`;
     const age = this.at === null ? 0 : now - this.at;
-    const old = this.at !== null && (age > OLD || this.state !== "live" || !online);
+    const old = this.at !== null && (age > Math.max(OLD, 3 * this.period) || this.state !== "live" || !online);
     this.node.classList.toggle("old", old);
     const note = this.node.querySelector(".age");
     note.hidden = !old;
@@ -86,6 +88,8 @@ export class Camera {
     this.view.prepend(picture);
     this.view.style.aspectRatio = `${picture.naturalWidth} / ${picture.naturalHeight}`;
     paintHeat(this.view.querySelector(".heat"), heat, picture);
+    const period = at - (this.at ?? at);
+    if (period < SLOWEST) this.period = period; // more was an outage
     this.at = at;
   }
 

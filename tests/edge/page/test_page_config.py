@@ -20,12 +20,13 @@ from support.broker import wait_until
 from support.page import DEVICE, TOKEN
 from support.scores import detector
 
+from edge.cli.run import _resolve
 from edge.clock import SystemClock
 from edge.config import Config, ConfigFileError, config_from_text
 from edge.page.observer import PageObserver
 from edge.page.open import open_page, page_settings
 from edge.page.settings import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, PageSettings
-from engines.errors import ConfigError, UnavailableError
+from engines.errors import ConfigError, UnavailableError, UsageError
 
 HEAD = "schema_version: 1\nbundle: b\nstate: s\ncameras: {yard: {source: rtsp://x/y}}\n"
 
@@ -113,6 +114,16 @@ def test_a_missing_package_is_told_with_what_to_install(monkeypatch: pytest.Monk
     with pytest.raises(UnavailableError, match="uvicorn") as caught:
         open_page(config("page: {}\n"), detector(), clock=SystemClock())
     assert "vigil[page]" in str(caught.value)
+
+
+def test_a_first_try_without_a_file_can_have_a_page(tmp_path: Path) -> None:
+    given = {"bundle": tmp_path, "source": "clip.mp4"}
+    assert _resolve(None, given).page is None
+    page = _resolve(None, {**given, "page": True}).page
+    assert page is not None
+    assert (page.bind, page.token_file) == ("127.0.0.1", None)
+    with pytest.raises(UsageError, match="--page"):
+        _resolve(tmp_path / "gate.yaml", {"page": True})
 
 
 def test_it_speaks_https(tmp_path: Path) -> None:

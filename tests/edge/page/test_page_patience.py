@@ -104,6 +104,26 @@ def test_between_two_requests_there_is_time() -> None:
     talk(twice)
 
 
+def test_one_address_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PER_ADDRESS", 2)
+    monkeypatch.setattr(patience, "_is_this_machine", lambda _address: False)
+
+    async def crowd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = writer.get_extra_info("peername")
+        second = await asyncio.open_connection(host, port)
+        third = await asyncio.open_connection(host, port)
+        assert await closed(third[0]) == b""
+        second[1].write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await closed(second[0])).startswith(b"HTTP/1.1 200")
+        again = await asyncio.open_connection(host, port)  # a place is free now
+        again[1].write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await closed(again[0])).startswith(b"HTTP/1.1 200")
+        for _, one in (second, third, again):
+            one.close()
+
+    talk(crowd)
+
+
 def test_who_does_not_read_the_answer_is_cut_off() -> None:
     async def stuff(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
