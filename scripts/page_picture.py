@@ -39,6 +39,7 @@ FPS = 10.0
 MAX_BYTES = 300_000
 CAMERAS = {"yard": "cyclist", "gate": "running", "walkway": "cart"}
 LONGEST_WAIT_S = 60.0
+WELL_INTO_IT_S = 6.0
 _ABOVE = """() => [...document.querySelectorAll(".camera")].some((one) =>
   parseFloat(one.querySelector(".now").textContent)
     > 1.3 * parseFloat(one.querySelector(".threshold").textContent.split(" ")[1])
@@ -90,6 +91,7 @@ def take(browser: Browser, url: str, target: Path, scheme: str, seconds: float) 
     _open(page, url)
     time.sleep(seconds)
     page.wait_for_function(_ABOVE, timeout=1000.0 * LONGEST_WAIT_S)
+    time.sleep(WELL_INTO_IT_S)
     page.screenshot(path=target)
     _shrink(target)
     page.close()

@@ -32,8 +32,8 @@ export function paintHeat(canvas, image, picture) {
 /** Red, green, blue, alpha for a margin of -1..1 over the threshold. */
 function veil(margin) {
   if (margin <= -0.6) return [0, 0, 0, 0];
-  if (margin <= 0) return [255, 214, 92, Math.round(90 * (margin + 0.6))];
-  return [255, Math.round(150 - 110 * margin), 40, Math.round(90 + 80 * margin)];
+  if (margin <= 0) return [255, 214, 92, Math.round(80 * (margin + 0.6))];
+  return [255, Math.round(150 - 110 * margin), 40, Math.round(60 + 50 * margin)];
 }
 
 function outline(context, above, width, height) {

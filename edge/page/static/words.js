@@ -61,7 +61,8 @@ export function span(seconds) {
   return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
 }
 
-export const number = (value) => value.toFixed(Math.abs(value) < 100 ? 1 : 0);
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+export const number = (value) => (Math.abs(value) < 100 ? value.toFixed(1) : whole.format(value));
 export const endOf = (event) => ENDS[event.reason] ?? event.reason ?? "";
 export const stateOf = (camera) => STATES[camera.state] ?? { word: camera.state, path: STATES.disabled.path };
 export const heading = (event) => (event.phase === "end" ? "Ended" : "Open");
