@@ -366,6 +366,19 @@ def test_no_made_up_token_or_cookie_opens_anything(guarded: Stage, token: str, c
     assert get(port, "/api/v1/state", headers=sent).status == 401
 
 
+def test_viewers_that_come_and_go_leave_nothing_behind(stage: Stage) -> None:
+    process = stage.observer._pump._process
+    assert process is not None
+    descriptors = Path(f"/proc/{process.pid}/fd")
+    before = len(list(descriptors.iterdir()))
+    for _ in range(50):
+        wait_until(lambda: not _full(stage.port))
+        with EventReader(stage.port) as reader:
+            assert reader.next()[0] == "board"
+    wait_until(lambda: process.viewers == 0)
+    wait_until(lambda: len(list(descriptors.iterdir())) <= before)
+
+
 def test_after_all_that_it_still_serves_and_has_not_grown(stage: Stage) -> None:
     process = stage.observer._pump._process
     assert process is not None
