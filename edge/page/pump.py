@@ -125,10 +125,12 @@ class Pump:
 
     def _turn(self, now_s: float) -> None:
         self._keep_process(now_s)
+        news = self._news(now_s)
+        for message in news:  # all of them before the first is sent: sending may fail
+            self._board.apply(message)
+            self._unsaved |= message["kind"] == "event"
         try:
-            for message in self._news(now_s):
-                self._board.apply(message)
-                self._unsaved |= message["kind"] == "event"
+            for message in news:
                 self._send(message)
             self._show_pictures(now_s)
         except OSError as error:
