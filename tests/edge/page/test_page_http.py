@@ -320,7 +320,7 @@ HEADER_NAMES = st.sampled_from(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(path=TEXT, query=TEXT, headers=st.dictionaries(HEADER_NAMES, HEADER_VALUE, max_size=4))
 def test_any_path_and_header_is_answered_in_order(
     stage: Stage, path: str, query: str, headers: dict[str, str]
@@ -332,7 +332,7 @@ def test_any_path_and_header_is_answered_in_order(
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     name=st.text(string.ascii_letters + string.digits + "./\\%-_~", max_size=60),
     prefix=st.sampled_from(["/media/", "/static/", "/api/v1/cameras/yard/", "/api/v1/cameras/"]),
@@ -343,7 +343,7 @@ def test_no_made_up_name_is_found(stage: Stage, name: str, prefix: str) -> None:
     assert answer.startswith(known), answer[:200]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.binary(max_size=300), begin=st.sampled_from([b"", b"GET / HTTP/1.1\r\n", b"POST /"]))
 def test_any_bytes_leave_it_standing(stage: Stage, data: bytes, begin: bytes) -> None:
     answer = raw(stage.port, begin + data)
@@ -351,7 +351,7 @@ def test_any_bytes_leave_it_standing(stage: Stage, data: bytes, begin: bytes) ->
     assert b" 500 " not in answer[:20]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     token=TEXT.filter(lambda text: text.strip() != TOKEN),
     cookie=st.text(string.ascii_letters + string.digits + '.=; "', max_size=80),
