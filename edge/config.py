@@ -28,6 +28,7 @@ from pydantic_core import ErrorDetails
 
 from edge.config_broker import MqttConfig, OutboxConfig
 from edge.config_cameras import CameraConfig, CameraDefaults, ClipConfig, ZoneConfig
+from edge.config_page import PageConfig
 from edge.config_values import FilePath, Name, Section
 from edge.yaml_positions import MAX_BYTES, Document, Problem, parse
 from engines.errors import ConfigError, InputMissingError
@@ -51,6 +52,7 @@ class Config(Section):
             bundle was trained at if not given.
         mqtt: The broker.
         outbox: Bounds of the outbox.
+        page: The page for a browser; none if not given.
         defaults: For all cameras.
         cameras: By name.
     """
@@ -66,6 +68,7 @@ class Config(Section):
     analysis_fps: Annotated[float, Field(gt=0, le=120)] | None = None
     mqtt: MqttConfig = MqttConfig()
     outbox: OutboxConfig = OutboxConfig()
+    page: PageConfig | None = None
     defaults: CameraDefaults = CameraDefaults()
     cameras: Annotated[dict[Name, CameraConfig], Field(min_length=1)]
 
@@ -184,6 +187,7 @@ def _known_keys(path: tuple[str | int, ...]) -> list[str]:
     sections: dict[str, type[Section]] = {
         "mqtt": MqttConfig,
         "outbox": OutboxConfig,
+        "page": PageConfig,
         "defaults": CameraDefaults,
         "cameras": CameraConfig,
     }

@@ -19,6 +19,8 @@ from edge.daemon_settings import CameraJob, DaemonSettings, LiveInput
 from edge.events.event import ModelInfo
 from edge.events.explain import Explainer
 from edge.events.tracker import Detector
+from edge.observer import Observer
+from edge.page.open import open_page
 from edge.pipeline import Pipeline
 from edge.publish.address import Topics, find_login
 from edge.publish.connection import TlsFiles
@@ -64,7 +66,18 @@ def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
             detector=detector,
             outbox=outbox,
             clock=clock,
+            observers=observers_of(config, detector, clock=clock),
         )
+
+
+def observers_of(config: Config, detector: Detector, *, clock: Clock) -> list[Observer]:
+    """The further parts that the configuration asks for.
+
+    Raises:
+        VigilError: One of them cannot work.
+    """
+    page = open_page(config, detector, clock=clock)
+    return [] if page is None else [page]
 
 
 def camera_job(name: str, camera: CameraConfig) -> CameraJob:

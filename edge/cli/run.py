@@ -22,7 +22,10 @@ from edge.publish.address import BrokerAddress
 from edge.run_summary import RunSummary
 from engines.errors import TemporaryError, UsageError
 
-_TRY_ONLY = ("bundle", "source", "mqtt", "device", "camera", "state", "snapshots", "realtime")
+_TRY_ONLY = (
+    *("bundle", "source", "mqtt", "device", "camera"),
+    *("state", "snapshots", "realtime", "page"),
+)
 
 
 @click.command(short_help="Watch cameras or a recording; publish anomaly events over MQTT.")
@@ -46,6 +49,9 @@ _TRY_ONLY = ("bundle", "source", "mqtt", "device", "camera", "state", "snapshots
 )
 @click.option(
     "--realtime/--max-speed", default=None, help="Play a recording at its own speed, or flat out."
+)
+@click.option(
+    "--page", is_flag=True, default=None, help="Show a page on http://127.0.0.1:8642 (no CONFIG)."
 )
 @click.option("--backend", help="Backend of the networks [default: auto]")
 @click.option(
@@ -120,6 +126,7 @@ def _first_try(given: dict[str, Any]) -> Config:
         "backend": given.get("backend", "auto"),
         "threads": given.get("threads", 0),
         "mqtt": {"url": url},
+        "page": {} if given.get("page") else None,
         "cameras": {given.get("camera", "camera"): camera},
     }
     try:

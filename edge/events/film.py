@@ -81,7 +81,7 @@ class FilmBuffer:
         due_s = None if self._last_s is None else self._last_s + 1.0 / spec.fps
         if self.full or (due_s is not None and due_s - _TOLERANCE_S > frame.time_s):
             return
-        jpeg = _small_jpeg(frame.bgr, spec.width)
+        jpeg = small_jpeg(frame.bgr, spec.width)
         if self._bytes + len(jpeg) > spec.max_bytes:
             if keep_all:
                 self.full = True
@@ -152,7 +152,16 @@ def _webm(frames: tuple[FilmFrame, ...]) -> bytes:
     return target.getvalue()
 
 
-def _small_jpeg(bgr: NDArray[np.uint8], width: int) -> bytes:
+def small_jpeg(bgr: NDArray[np.uint8], width: int) -> bytes:
+    """A picture as JPEG, made smaller where it is wider than `width` pixels.
+
+    Args:
+        bgr: uint8, height x width x 3.
+        width: Pixels.
+
+    Raises:
+        DataError: It cannot be encoded.
+    """
     small: NDArray[Any] = bgr
     if bgr.shape[1] > width:
         height = max(2, round(bgr.shape[0] * width / bgr.shape[1]))
