@@ -19,31 +19,65 @@ from edge.daemon_settings import CameraJob, DaemonSettings, LiveInput
 from edge.events.event import ModelInfo
 from edge.events.explain import Explainer
 from edge.events.tracker import Detector
+from edge.notify import Notifier
+from edge.observer import Observer
 from edge.pipeline import Pipeline
+from edge.probe import Probe
 from edge.publish.address import Topics, find_login
 from edge.publish.connection import TlsFiles
 from edge.publish.outbox import Bounds, Outbox
 from edge.publish.publisher import BrokerSettings
+from edge.watchdog import Watchdog
 from engines.bundle import Bundle, load_bundle
 from engines.errors import DataError
 
 OUTBOX_NAME = "outbox.sqlite3"
+# Loading an engine takes seconds, building one minutes; after this a start hangs.
+START_LIMIT_S = 900.0
+
 _log = structlog.get_logger()
 
 
 @contextlib.contextmanager
-def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
+def open_daemon(
+    config: Config, *, clock: Clock, notifier: Notifier | None = None
+) -> Iterator[Daemon]:
     """Load the bundle and build the daemon; the networks are freed at the end.
+
+    Args:
+        config: The checked configuration.
+        clock: Time.
+        notifier: The service manager's channel; None: nobody is told.
 
     Raises:
         VigilError: The bundle cannot be used, or the login cannot be read.
     """
-    bundle = load_bundle(config.bundle)
     broker = broker_settings(config)
-    with Pipeline(bundle, backend=config.backend, threads=config.threads) as pipeline:
+    notifier = notifier or Notifier({})
+    with contextlib.ExitStack() as stack:
+        with notifier.starting(at_most_s=START_LIMIT_S):
+            bundle = load_bundle(config.bundle)
+            pipeline = Pipeline(bundle, backend=config.backend, threads=config.threads)
+        stack.enter_context(pipeline)
         detector = detector_of(bundle, pipeline.backends)
         _log.info("bundle_loaded", bundle=bundle.model.name, backends=pipeline.backends)
         cameras = [camera_job(name, camera) for name, camera in config.cameras.items()]
+        analysis_fps = config.analysis_fps or bundle.model.frame.fps
+        observers: list[Observer] = []
+        if notifier.active:
+            observers.append(
+                Watchdog(
+                    notifier,
+                    clock=clock,
+                    probe=Probe(pipeline),
+                    live={
+                        job.name: job.source.patience
+                        for job in cameras
+                        if isinstance(job.source, LiveInput)
+                    },
+                    period_s=1.0 / analysis_fps,
+                )
+            )
         outbox = Outbox(
             config.state / OUTBOX_NAME,
             device=config.device,
@@ -57,13 +91,14 @@ def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
                 media=config.media_folder,
                 flush_s=config.mqtt.flush,
                 expected_fps=bundle.model.frame.fps,
-                analysis_fps=config.analysis_fps or bundle.model.frame.fps,
+                analysis_fps=analysis_fps,
             ),
             cameras=cameras,
             pipeline=pipeline,
             detector=detector,
             outbox=outbox,
             clock=clock,
+            observers=observers,
         )
 
 
