@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 import structlog
@@ -19,8 +19,9 @@ from edge.daemon_settings import CameraJob, DaemonSettings, LiveInput
 from edge.events.event import ModelInfo
 from edge.events.explain import Explainer
 from edge.events.tracker import Detector
+from edge.metrics import Metrics
+from edge.metrics_server import MetricsServer
 from edge.notify import Notifier
-from edge.observer import Observer
 from edge.pipeline import Pipeline
 from edge.probe import Probe
 from edge.publish.address import Topics, find_login
@@ -63,21 +64,6 @@ def open_daemon(
         _log.info("bundle_loaded", bundle=bundle.model.name, backends=pipeline.backends)
         cameras = [camera_job(name, camera) for name, camera in config.cameras.items()]
         analysis_fps = config.analysis_fps or bundle.model.frame.fps
-        observers: list[Observer] = []
-        if notifier.active:
-            observers.append(
-                Watchdog(
-                    notifier,
-                    clock=clock,
-                    probe=Probe(pipeline),
-                    live={
-                        job.name: job.source.patience
-                        for job in cameras
-                        if isinstance(job.source, LiveInput)
-                    },
-                    period_s=1.0 / analysis_fps,
-                )
-            )
         outbox = Outbox(
             config.state / OUTBOX_NAME,
             device=config.device,
@@ -85,7 +71,7 @@ def open_daemon(
             clock=clock,
             bounds=Bounds(config.outbox.max_rows, config.outbox.max_size),
         )
-        yield Daemon(
+        daemon = Daemon(
             settings=DaemonSettings(
                 broker=broker,
                 media=config.media_folder,
@@ -98,8 +84,38 @@ def open_daemon(
             detector=detector,
             outbox=outbox,
             clock=clock,
-            observers=observers,
         )
+        if notifier.active:
+            daemon.observe(_watchdog(notifier, cameras, pipeline, analysis_fps, clock))
+        if config.metrics is not None:
+            metrics = Metrics(
+                model=detector.model,
+                threshold=dict.fromkeys(config.cameras, detector.alarm.threshold),
+                clock=clock,
+                vitals=daemon.vitals,
+                stage_ms=pipeline.stage_ms.copy,
+                folder=config.state,
+            )
+            daemon.observe(metrics)
+            server = MetricsServer(
+                metrics.registry, address=config.metrics.address, port=config.metrics.port
+            )
+            server.start()
+            stack.callback(server.close)
+        yield daemon
+
+
+def _watchdog(
+    notifier: Notifier,
+    cameras: Sequence[CameraJob],
+    pipeline: Pipeline,
+    analysis_fps: float,
+    clock: Clock,
+) -> Watchdog:
+    live = {job.name: job.source.patience for job in cameras if isinstance(job.source, LiveInput)}
+    return Watchdog(
+        notifier, clock=clock, probe=Probe(pipeline), live=live, period_s=1.0 / analysis_fps
+    )
 
 
 def camera_job(name: str, camera: CameraConfig) -> CameraJob:

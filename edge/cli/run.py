@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from edge.clock import SystemClock
 from edge.config import CONFIG_SCHEMA, Config, load_config
+from edge.config_schema import SCHEMA_PATH
 from edge.daemon import Daemon
 from edge.launch import open_daemon
 from edge.notify import Notifier
@@ -57,9 +58,12 @@ _TRY_ONLY = ("bundle", "source", "mqtt", "device", "camera", "state", "snapshots
 )
 @click.option("--check", is_flag=True, help="Only check CONFIG; tells all mistakes at once.")
 @click.option(
+    "--schema", is_flag=True, help="Only print the JSON Schema of CONFIG, for editors."
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output."
 )
-def run(config: Path | None, check: bool, as_json: bool, **options: Any) -> None:
+def run(config: Path | None, check: bool, schema: bool, as_json: bool, **options: Any) -> None:
     r"""Watch the cameras of CONFIG (YAML), or one SOURCE with one BUNDLE for a first try.
 
     Each event is published at QoS 1 on vigil/DEVICE/event as `start`, `update` and `end`, with a
@@ -75,6 +79,9 @@ def run(config: Path | None, check: bool, as_json: bool, **options: Any) -> None
       vigil run gate.yaml
       vigil run --bundle bundle/ --source yard.mp4 --mqtt mqtt://localhost:1883
     """
+    if schema:
+        click.echo(SCHEMA_PATH.read_text(encoding="utf-8"), nl=False)
+        return
     resolved = _resolve(config, options)
     if check:
         click.echo(f"{config}: no problem found, {len(resolved.cameras)} camera(s)", err=True)
