@@ -168,22 +168,29 @@ class Daemon:
             return self._summary()
 
     def _open(self, job: CameraJob, stack: contextlib.ExitStack) -> WatchedCamera:
+        site = job.site
         feed = self._open_feed(job, stack)
         stack.callback(feed.close)
         tracker = EventTracker(
             device=self._topics.device,
             camera=job.name,
-            detector=self._detector,
+            detector=self._detector if site is None else site.detector,
             clock=self._clock,
             rules=job.rules,
+        )
+        view = (
+            self._pipeline.new_view(job.rules)
+            if site is None
+            else self._pipeline.new_view(job.rules, site.statistics)
         )
         return WatchedCamera(
             name=job.name,
             feed=feed,
-            view=self._pipeline.new_view(job.rules),
+            view=view,
             tracker=tracker,
             clips=ClipKeeper(job.film if self._settings.media is not None else None),
             clock=self._clock,
+            shape=None if site is None else site.shape,
         )
 
     def _open_feed(self, job: CameraJob, stack: contextlib.ExitStack) -> Feed:

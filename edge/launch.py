@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import structlog
@@ -28,6 +29,7 @@ from edge.publish.address import Topics, find_login
 from edge.publish.connection import TlsFiles
 from edge.publish.outbox import Bounds, Outbox
 from edge.publish.publisher import BrokerSettings
+from edge.site import site_of
 from edge.watchdog import Watchdog
 from engines.bundle import Bundle, load_bundle
 from engines.errors import DataError
@@ -62,7 +64,10 @@ def open_daemon(
         stack.enter_context(pipeline)
         detector = detector_of(bundle, pipeline.backends)
         _log.info("bundle_loaded", bundle=bundle.model.name, backends=pipeline.backends)
-        cameras = [camera_job(name, camera) for name, camera in config.cameras.items()]
+        cameras = [
+            replace(camera_job(name, camera), site=site_of(config, name, bundle, detector))
+            for name, camera in config.cameras.items()
+        ]
         analysis_fps = config.analysis_fps or bundle.model.frame.fps
         outbox = Outbox(
             config.state / OUTBOX_NAME,
@@ -90,7 +95,10 @@ def open_daemon(
         if config.metrics is not None:
             metrics = Metrics(
                 model=detector.model,
-                threshold=dict.fromkeys(config.cameras, detector.alarm.threshold),
+                threshold={
+                    job.name: (job.site.detector if job.site else detector).alarm.threshold
+                    for job in cameras
+                },
                 clock=clock,
                 vitals=daemon.vitals,
                 stage_ms=pipeline.stage_ms.copy,

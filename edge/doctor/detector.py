@@ -6,10 +6,12 @@ import importlib.util
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from calibration.site_store import SiteStore
 from edge.config import Config
 from edge.doctor.check import Finding, ok
 from edge.pipeline import Pipeline
 from edge.probe import Probe
+from edge.site import site_folder
 from engines.bundle import load_bundle
 
 GPU_NODES = ("nvidia0", "nvidiactl", "nvhost-ctrl-gpu", "nvgpu", "nvmap")
@@ -36,6 +38,35 @@ def check_bundle(config: Config) -> Finding:
             "vigil commission CONFIG CAMERA --for 24h learns from this place",
         )
     return ok("bundle", f"{about}, threshold {alarm.threshold:.3g}")
+
+
+def check_site(config: Config, camera: str) -> Finding:
+    """Whether what was learned at the camera's place counts, and what it proves.
+
+    Raises:
+        VigilError: It is damaged, or the bundle cannot be used.
+    """
+    check = f"site {camera}"
+    store = SiteStore(site_folder(config, camera))
+    found = store.active()
+    waiting = store.state().proposed
+    if found is None:
+        said = "never commissioned: the bundle's own calibration counts"
+        if waiting is not None:
+            said = f"calibration {waiting} was learned and waits to be accepted"
+        return Finding(check, "skip", said)
+    number, calibration = found
+    bundle = load_bundle(config.bundle)
+    calibration.require_fit(bundle)
+    alarm = calibration.record.alarm
+    about = (
+        f"calibration {number} of {calibration.record.created}, threshold {alarm.threshold:.3g}; "
+        f"proven at most {24 * alarm.proven_per_hour:.2g} false alarms a day"
+    )
+    if alarm.extrapolated:
+        mend = "vigil commission CONFIG CAMERA --for 24h, or longer"
+        return Finding(check, "warn", f"{about} (extrapolated)", mend)
+    return ok(check, about)
 
 
 def check_networks(config: Config) -> Finding:

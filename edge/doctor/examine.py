@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from edge.clock import Clock
 from edge.config import Config, ConfigFileError, load_config
 from edge.doctor.check import Finding, attempt, from_error, ok
-from edge.doctor.detector import check_bundle, check_gpu, check_networks
+from edge.doctor.detector import check_bundle, check_gpu, check_networks, check_site
 from edge.doctor.host import check_clock, check_disk, check_memory, check_secrets, check_state
 from edge.doctor.reach import CAMERA_S, check_broker, check_camera, check_outbox
 from engines.errors import VigilError
@@ -40,26 +41,26 @@ def examine(
     yield ok("config", f"{path}: no problem, {count} of {len(config.cameras)} camera(s) on")
     for name, look in _checks(config, clock):
         yield attempt(name, look)
+    for name in config.cameras:
+        yield attempt(f"site {name}", partial(check_site, config, name))
     if not cameras:
         yield Finding("cameras", "skip", "not asked for (--no-cameras)")
         return
     for name, camera in config.cameras.items():
-        yield attempt(
-            f"camera {name}",
-            lambda name=name, camera=camera: check_camera(name, camera, seconds=camera_s),  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
-        )
+        look = partial(check_camera, name, camera, seconds=camera_s)
+        yield attempt(f"camera {name}", look)
 
 
 def _checks(config: Config, clock: Clock) -> Sequence[tuple[str, Callable[[], Finding]]]:
     return (
-        ("state", lambda: check_state(config)),
-        ("disk", lambda: check_disk(config)),
-        ("secrets", lambda: check_secrets(config)),
-        ("clock", lambda: check_clock(clock)),
-        ("memory", lambda: check_memory(config)),
-        ("gpu", lambda: check_gpu(config)),
-        ("bundle", lambda: check_bundle(config)),
-        ("networks", lambda: check_networks(config)),
-        ("outbox", lambda: check_outbox(config)),
-        ("broker", lambda: check_broker(config)),
+        ("state", partial(check_state, config)),
+        ("disk", partial(check_disk, config)),
+        ("secrets", partial(check_secrets, config)),
+        ("clock", partial(check_clock, clock)),
+        ("memory", partial(check_memory, config)),
+        ("gpu", partial(check_gpu, config)),
+        ("bundle", partial(check_bundle, config)),
+        ("networks", partial(check_networks, config)),
+        ("outbox", partial(check_outbox, config)),
+        ("broker", partial(check_broker, config)),
     )
