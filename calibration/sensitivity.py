@@ -75,9 +75,7 @@ def compare(
     return changes
 
 
-def _alarm_energy(
-    statistics: StreamStatistics, threshold: float, mode: str
-) -> NDArray[np.float64]:
+def _alarm_energy(statistics: StreamStatistics, threshold: float, mode: str) -> NDArray[np.float64]:
     """The energy of each cell at the threshold; float64, rows x columns."""
     cells = statistics.cells
     if mode == "paper":

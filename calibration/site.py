@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from calibration.stream_statistics import Pooling, StreamStatistics
-from engines.bundle import Bundle, encode_arrays, read_arrays
+from engines.bundle import Arrays, Bundle, encode_arrays, read_arrays
 from engines.errors import DataError
 from engines.manifest import check_schema, explain
 from engines.model_spec import AlarmSpec, Strict
@@ -82,7 +82,7 @@ class SiteCalibration:
     def encode(self) -> bytes:
         """The bytes of its file."""
         text = json.dumps(self.record.model_dump(mode="json"), sort_keys=True)
-        arrays = {_RECORD: np.frombuffer(text.encode(), np.uint8)}
+        arrays: Arrays = {_RECORD: np.frombuffer(text.encode(), np.uint8)}
         for name, statistics in self.statistics.items():
             for key, array in statistics.to_arrays().items():
                 arrays[f"{name}.{key}"] = array

@@ -6,8 +6,8 @@
 
 Rules:
 
-1. Which calibration counts is decided by `state.json` alone, and that file is replaced as a whole. A
-   calibration is on the disk, synced, before `state.json` names it. So at any moment, power cuts
+1. Which calibration counts is decided by `state.json` alone, and that file is replaced as a whole.
+   A calibration is on the disk, synced, before `state.json` names it. So at any moment, power cuts
    included, the old one counts, or the new one, whole.
 2. `null` is the bundle itself. Going back needs nothing but a number.
 3. Files that `state.json` does not name are left-overs, and are removed after it was replaced.

@@ -30,6 +30,7 @@ def configure_logging(*, stream: TextIO | None = None, as_json: bool | None = No
     target = sys.stderr if stream is None else stream
     json_lines = not target.isatty() if as_json is None else as_json
     renderer: Any = structlog.processors.JSONRenderer(default=str)
+    priority: list[Any] = [_with_priority] if _is_journal(target) else []
     if not json_lines:
         # Plain tracebacks: the pretty ones print local variables, and some of those are secrets.
         renderer = structlog.dev.ConsoleRenderer(
@@ -44,7 +45,7 @@ def configure_logging(*, stream: TextIO | None = None, as_json: bool | None = No
             _with_mend,
             _redacted,
             renderer,
-            *([_with_priority] if _is_journal(target) else []),
+            *priority,
         ],
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,

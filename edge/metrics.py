@@ -79,11 +79,12 @@ class Metrics(Observer):
             "vigil_camera_frames", "Frames scored", per_camera, registry=registry
         )
         self._score = Gauge(
-            "vigil_score", "Newest score, in the unit of the threshold", per_camera, registry=registry
+            "vigil_score",
+            "Newest score, in the unit of the threshold",
+            per_camera,
+            registry=registry,
         )
-        limit = Gauge(
-            "vigil_threshold", "Scores above it alarm", per_camera, registry=registry
-        )
+        limit = Gauge("vigil_threshold", "Scores above it alarm", per_camera, registry=registry)
         for camera, value in self._threshold.items():
             limit.labels(camera).set(value)
         self._above = Counter(
@@ -199,7 +200,11 @@ class _Asked(Collector):
             ("vigil_outbox_dropped", "Messages dropped, too many waited", vitals.outbox_dropped),
             ("vigil_mqtt_delivered", "Messages acknowledged by the broker", vitals.delivered),
             ("vigil_mqtt_connects", "Connections to the broker", vitals.connects),
-            ("vigil_ticks_skipped", "Looks at the cameras left out, too late", vitals.ticks_skipped),
+            (
+                "vigil_ticks_skipped",
+                "Looks at the cameras left out, too late",
+                vitals.ticks_skipped,
+            ),
             ("vigil_pictures_missing", "Pictures not written", vitals.pictures_missing),
         ):
             yield CounterMetricFamily(name, text, value=value)

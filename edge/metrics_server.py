@@ -1,4 +1,4 @@
-"""Serves `/metrics` to a scraper: a small HTTP server in threads of its own, on loopback by default.
+"""Serves `/metrics` to a scraper: a small HTTP server in threads of its own.
 
 At most so many requests at once, each with a time limit: a client that hangs holds a thread for a
 moment and nothing else.

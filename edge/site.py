@@ -43,9 +43,7 @@ def site_of(config: Config, camera: str, bundle: Bundle, detector: Detector) -> 
     return as_site(calibration, number, bundle, detector)
 
 
-def as_site(
-    calibration: SiteCalibration, number: int, bundle: Bundle, detector: Detector
-) -> Site:
+def as_site(calibration: SiteCalibration, number: int, bundle: Bundle, detector: Detector) -> Site:
     """A calibration as the daemon takes it; events name it behind the bundle's name."""
     model = bundle.model
     record = calibration.record

@@ -36,7 +36,7 @@ HOURS_PER_DAY = 24.0
 _TELL_EVERY_S = 60.0
 
 
-class _DurationType(click.ParamType):
+class _DurationType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
     name = "duration"
 
     def convert(
@@ -249,12 +249,12 @@ def _lines(record: SiteRecord) -> list[str]:
             f"  {name}: {seen.samples} energies, {seen.median_per_cell:g} in a middling cell; "
             f"{seen.cells_few} of {seen.cells} cells saw few and lean on the others"
         )
+    per_day = alarm.proven_per_hour * HOURS_PER_DAY
+    footage = f"{alarm.hours:.3g} h of other footage with {alarm.events_seen} alarm events"
     lines += [
-        f"threshold    {alarm.threshold:.4f} from {alarm.hours:.3g} h of other footage with "
-        f"{alarm.events_seen} alarm events",
+        f"threshold    {alarm.threshold:.4f} from {footage}",
         f"budget       {alarm.budget_per_hour * HOURS_PER_DAY:g} false alarms a day",
-        f"proven       at most {alarm.proven_per_hour * HOURS_PER_DAY:.3g} a day, with {level} "
-        "confidence",
+        f"proven       at most {per_day:.3g} a day, with {level} confidence",
     ]
     if alarm.interval is not None:
         low, high = alarm.interval

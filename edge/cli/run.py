@@ -57,9 +57,7 @@ _TRY_ONLY = ("bundle", "source", "mqtt", "device", "camera", "state", "snapshots
     "--threads", type=click.IntRange(0), help="Threads of the networks [default: 0, auto]"
 )
 @click.option("--check", is_flag=True, help="Only check CONFIG; tells all mistakes at once.")
-@click.option(
-    "--schema", is_flag=True, help="Only print the JSON Schema of CONFIG, for editors."
-)
+@click.option("--schema", is_flag=True, help="Only print the JSON Schema of CONFIG, for editors.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output."
 )

@@ -1,4 +1,4 @@
-"""Footage of a place to a site calibration: statistics from its first part, threshold from the rest.
+"""Footage of a place to a site calibration: statistics from its first part, then a threshold.
 
 The threshold must come from footage that the statistics have not seen, or the false alarms that it
 promises are too few. Scoring is the daemon's own (`edge.pipeline`), with the camera's masks and
@@ -188,8 +188,12 @@ def _concerns(
             f"{change.worst_rise:.2f}; by more than one spread in {change.share_less:.0%} of cells"
             for name, change in less.items()
         ]
-        concerns[LESS_SENSITIVE] = "it takes more to raise an alarm than now (" + "; ".join(parts) + ")"
-    little = [f"{name} saw {counts[name]} energies" for name in weighty if counts[name] < MIN_SAMPLES]
+        concerns[LESS_SENSITIVE] = (
+            "it takes more to raise an alarm than now (" + "; ".join(parts) + ")"
+        )
+    little = [
+        f"{name} saw {counts[name]} energies" for name in weighty if counts[name] < MIN_SAMPLES
+    ]
     if alarm.extrapolated:
         needed = hours_to_prove(alarm.budget_per_hour, alarm.confidence)
         little.append(

@@ -102,4 +102,5 @@ def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if width <= _PICTURE_WIDTH:
         return picture.copy()
     size = (_PICTURE_WIDTH, round(height * _PICTURE_WIDTH / width))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    small: NDArray[np.uint8] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return small

@@ -169,9 +169,7 @@ def check_outbox(config: Config, *, name: str = "outbox.sqlite3") -> Finding:
     """How much lies in it, from the outside: only the daemon opens it."""
     path: Path = config.state / name
     size = sum(
-        part.stat().st_size
-        for part in (path, path.with_name(f"{name}-wal"))
-        if part.exists()
+        part.stat().st_size for part in (path, path.with_name(f"{name}-wal")) if part.exists()
     )
     damaged = sorted(path.parent.glob(f"{name}.damaged-*"))
     if damaged:

@@ -15,7 +15,7 @@ DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 USERNAME_VARIABLE = "VIGIL_MQTT_USERNAME"
 PASSWORD_VARIABLE = "VIGIL_MQTT_PASSWORD"  # noqa: S105  # the name of a variable, not a password
 PASSWORD_FILE_VARIABLE = "VIGIL_MQTT_PASSWORD_FILE"  # noqa: S105  # as above
-CREDENTIAL = "mqtt_password"  # noqa: S105  # the name of a systemd credential
+CREDENTIAL = "mqtt_password"  # the name of a systemd credential
 NAME_PATTERN = r"^[a-z0-9_-]{1,32}$"
 
 _MEND = "write mqtt://host or mqtt://host:port (mqtts:// for TLS)"

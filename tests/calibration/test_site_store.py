@@ -87,7 +87,6 @@ def test_damage_is_told(tmp_path: Path) -> None:
         store.active()
 
 
-
 class PowerCutError(BaseException):
     """Ends everything, as a cut does; no handler may tidy up after it."""
 

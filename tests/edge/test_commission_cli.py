@@ -27,6 +27,13 @@ from edge.launch import open_daemon
 from engines.bundle import replace_alarm
 from engines.errors import RefusedError, UsageError, VigilError
 
+PROGRAM = """
+import sys
+from edge.cli.commission import commission
+from edge.log import configure_logging
+configure_logging(as_json=True)
+commission(sys.argv[1:])
+"""
 LITTLE = ("--accept", "little-footage")
 LESS = ("--accept", "less-sensitive")
 
@@ -201,8 +208,7 @@ def test_breaking_off_changes_nothing(configure: Callable[..., Path], tmp_path: 
             [
                 sys.executable,
                 "-c",
-                "import sys; from edge.cli.commission import commission as c; "
-                "from edge.log import configure_logging as l; l(as_json=True); c(sys.argv[1:])",
+                PROGRAM,
                 *(str(file), "yard", "--for", "60s"),
             ],
             stderr=subprocess.PIPE,

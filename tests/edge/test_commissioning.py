@@ -157,7 +157,9 @@ def test_the_highest_moments_are_apart_and_highest_first() -> None:
     assert [m.score for m in found] == sorted((m.score for m in found), reverse=True)
     times = sorted(m.time_s for m in found)
     assert min(np.diff(times)) >= MOMENT_APART_S
-    big = Frame(0, 0.0, np.zeros((720, 1280, 3), np.uint8), datetime.datetime.now(datetime.timezone.utc))
+    big = Frame(
+        0, 0.0, np.zeros((720, 1280, 3), np.uint8), datetime.datetime.now(datetime.timezone.utc)
+    )
     one = Moments()
     one.offer(big, 1.0)
     assert one.highest_first()[0].picture.shape == (360, 640, 3)
@@ -226,10 +228,14 @@ def test_the_result_is_what_a_plain_loop_over_the_same_frames_gives(pipeline: Pi
 
 
 def test_too_little_footage_is_a_concern_that_says_how_much_is_needed(pipeline: Pipeline) -> None:
-    record = learned(pipeline, MemoryClip(length=130), seconds=12.0, per_hour=1 / 24).calibration.record
+    record = learned(
+        pipeline, MemoryClip(length=130), seconds=12.0, per_hour=1 / 24
+    ).calibration.record
     assert LITTLE_FOOTAGE in record.concerns
     assert "71.9 h" not in record.concerns[LITTLE_FOOTAGE]
-    assert f"{hours_to_prove(1 / 24, 0.9):.3g} h without one could" in record.concerns[LITTLE_FOOTAGE]
+    assert (
+        f"{hours_to_prove(1 / 24, 0.9):.3g} h without one could" in record.concerns[LITTLE_FOOTAGE]
+    )
     assert record.alarm.extrapolated
     assert hours_to_prove(1 / 24, 0.95) == pytest.approx(71.9, abs=0.05)
 

@@ -145,8 +145,11 @@ def test_what_the_parser_accepts_the_schema_accepts_and_the_rest_is_known(docume
                 "connect_timeout": GOOD_DURATION,
                 "memory_max": st.sampled_from(["64MiB", "1GiB"]),
                 "masks": st.lists(SQUARE, max_size=2),
-                "zones": st.fixed_dictionaries({"gate": st.fixed_dictionaries({"polygon": SQUARE})}),
-                "clip": st.fixed_dictionaries({}, optional={"post_roll": st.just("9s")}) | st.none(),
+                "zones": st.fixed_dictionaries(
+                    {"gate": st.fixed_dictionaries({"polygon": SQUARE})}
+                ),
+                "clip": st.fixed_dictionaries({}, optional={"post_roll": st.just("9s")})
+                | st.none(),
             },
         ),
         min_size=1,

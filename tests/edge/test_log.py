@@ -76,7 +76,7 @@ def test_the_journal_gets_the_priority_of_each_line(
         log.info("one")
         log.warning("two")
         try:
-            raise ValueError("three")
+            int("three")
         except ValueError:
             log.exception("three")
         stream.seek(0)

@@ -153,6 +153,7 @@ def test_a_daemon_at_work_counts_what_its_summary_says(
 
     class Scraper(Observer):
         def scored(self, camera: str, each: Any, score: Any) -> None:
+            del camera, score
             if each.index == 30:
                 thread = threading.Thread(
                     target=lambda: during.append(scrape(port)["vigil_outbox_rows",])

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.service_manager import Manager, manager_at
 from structlog.testing import capture_logs
+from support.service_manager import Manager, manager_at
 
 from edge.notify import Notifier
 
@@ -117,7 +117,7 @@ def test_the_socket_is_not_inherited(manager: Manager) -> None:
     seen = subprocess.run(
         [sys.executable, "-c", listing], capture_output=True, text=True, close_fds=False, check=True
     )
-    mine = os.readlink(f"/proc/self/fd/{one._socket.fileno()}") if one._socket else ""
+    mine = str(Path(f"/proc/self/fd/{one._socket.fileno()}").readlink()) if one._socket else ""
     one.close()
     assert mine.startswith("socket:")
     assert mine not in seen.stdout

@@ -18,7 +18,7 @@ from edge.notify import Notifier
 from edge.observer import CameraStatus, Observers
 from edge.pipeline import Pipeline
 from edge.probe import Probe
-from edge.watchdog import GRACE_S, PROBE_AFTER_S, Watchdog
+from edge.watchdog import GRACE_S, Watchdog
 from engines.errors import InternalError
 
 PATIENCE = Patience()

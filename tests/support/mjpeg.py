@@ -32,7 +32,7 @@ def mjpeg_camera(pictures: Sequence[np.ndarray], *, fps: float) -> Iterator[str]
                     self.wfile.write(head + data + b"\r\n")
                     number += 1
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -1,4 +1,4 @@
-"""The service manager's side of sd_notify(3): a real datagram socket that remembers what it heard."""
+"""The service manager's side of sd_notify(3): a real socket that remembers what it heard."""
 
 from __future__ import annotations
 

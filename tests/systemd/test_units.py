@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge.config import config_from_text
+from edge.watchdog import BEATS_PER_PERIOD, PROBE_AFTER_S
 from engines import errors
 from engines.errors import VigilError
 
@@ -145,8 +146,6 @@ def test_codes_that_only_a_person_can_mend_do_not_restart() -> None:
 
 
 def test_the_watchdog_leaves_time_for_beats_and_probes() -> None:
-    from edge.watchdog import BEATS_PER_PERIOD, PROBE_AFTER_S
-
     period_s = float(settings(SYSTEMD / "vigil@.service", "Service")["WatchdogSec"].rstrip("s"))
     assert period_s / BEATS_PER_PERIOD + PROBE_AFTER_S < period_s / 1.5
 
@@ -177,7 +176,9 @@ def test_user_and_folders_are_made_with_their_owners(tmp_path: Path) -> None:
     assert found is not None, users
     assert found[3].endswith("nologin")
     groups = (root / "etc/group").read_text()
-    assert all(re.search(rf"^{name}:", groups, re.MULTILINE) for name in ("vigil", "video", "render"))
+    assert all(
+        re.search(rf"^{name}:", groups, re.MULTILINE) for name in ("vigil", "video", "render")
+    )
     if os.geteuid() != 0:
         pytest.skip("only root can give folders to another user")
     subprocess.run(
