@@ -18,7 +18,7 @@ from types import TracebackType
 import numpy as np
 
 from calibration.parity import check_parity
-from calibration.stream_statistics import StreamStatistics
+from calibration.stream_statistics import StreamStatistics, require_grids
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
 from edge.inputs import Cells
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
@@ -96,7 +96,7 @@ class StreamPipeline:
             statistics=statistics,
         )
         if statistics is not None:
-            self._require_fit(view, statistics, "site calibration")
+            require_grids(statistics, view.grids, where="site calibration")
         return view
 
     @property
@@ -153,25 +153,6 @@ class StreamPipeline:
 
     def _statistics_of(self, view: View) -> Mapping[str, StreamStatistics]:
         return self._statistics if view.statistics is None else view.statistics
-
-    def _require_fit(
-        self, view: View, statistics: Mapping[str, StreamStatistics], where: str
-    ) -> None:
-        if set(statistics) != set(self.streams):
-            raise DataError(
-                f"statistics are of streams {sorted(statistics)}, the networks of "
-                f"{sorted(self.streams)}",
-                where=where,
-                mend="make them again with this bundle",
-            )
-        for name, one in statistics.items():
-            if one.cells.median.shape != view.inputs[name].shape:
-                raise DataError(
-                    f"statistics of stream {name} are for {one.cells.median.shape} cells, "
-                    f"its input has {view.inputs[name].shape}",
-                    where=where,
-                    mend="export the bundle again",
-                )
 
     def _run(self, runner: StreamRunner, cells: Sequence[Cells]) -> Iterator[EnergyMap]:
         name = runner.spec.name
@@ -232,7 +213,7 @@ class Pipeline(StreamPipeline):
             },
             map_shape=(bundle.model.map.rows, bundle.model.map.columns),
         )
-        self._require_fit(self.new_view(), self._statistics, str(bundle.root))
+        require_grids(self._statistics, self.new_view().grids, where=str(bundle.root))
 
     def __enter__(self) -> Pipeline:
         """Nothing to acquire: loading happened in the constructor."""

@@ -44,6 +44,11 @@ class View:
         self.observation: Observation | None = None
         """The newest."""
 
+    @property
+    def grids(self) -> dict[str, tuple[int, int]]:
+        """(rows, columns) of each stream's grid."""
+        return {name: one.shape for name, one in self.inputs.items()}
+
     def reset(self) -> None:
         """Forget the past: cut, reconnect, new geometry."""
         self.observer.reset()

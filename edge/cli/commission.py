@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +13,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from calibration.site import SiteRecord
 from calibration.site_store import SiteStore
-from edge.capture.supervisor import CameraSupervisor
-from edge.clock import Clock, SystemClock, rfc3339
-from edge.commissioning.footage import Footage
-from edge.commissioning.learn import Learned, Order, Standard, learn
+from edge.clock import SystemClock
+from edge.commissioning.camera import commission_camera
+from edge.commissioning.learn import Learned
+from edge.commissioning.words import learned_in_words, record_in_words
 from edge.config import Config, load_config
 from edge.config_values import Duration
-from edge.daemon_settings import LiveInput
-from edge.feeds import Feed, RecordingFeed
-from edge.launch import camera_job, detector_of
-from edge.pipeline import Pipeline
-from edge.site import site_folder, site_of
-from edge.ticks import Ticker
+from edge.site import site_folder
 from engines.atomic import write_bytes
-from engines.bundle import load_bundle
 from engines.errors import RefusedError, UsageError
 
-HOURS_PER_DAY = 24.0
 _TELL_EVERY_S = 60.0
 
 
@@ -121,12 +111,18 @@ def commission(
     if duration is None:
         record = store.proposed().record
     else:
-        clock = SystemClock()
-        budget = false_alarms_per_day
-        learned = _learn(resolved, name, duration, budget, confidence, clock)
+        learned = commission_camera(
+            resolved,
+            name,
+            seconds=duration,
+            false_alarms_per_day=false_alarms_per_day,
+            confidence=confidence,
+            clock=SystemClock(),
+            progress=_Progress(name, duration),
+        )
         number = store.propose(learned.calibration)
         record = learned.calibration.record
-        _tell(learned, err=as_json)
+        click.echo("\n".join(learned_in_words(learned)), err=as_json)
         if resolved.snapshots:
             _keep_pictures(learned, store.pictures(number), err=as_json)
     if as_json:
@@ -145,69 +141,6 @@ def _camera(config: Config, camera: str | None) -> str:
     return camera
 
 
-def _learn(
-    config: Config,
-    name: str,
-    seconds: float,
-    false_alarms_per_day: float | None,
-    confidence: float,
-    clock: Clock,
-) -> Learned:
-    bundle = load_bundle(config.bundle)
-    rules = config.cameras[name].rules
-    if config.threads == 1:
-        cv2.setNumThreads(1)
-    with Pipeline(bundle, backend=config.backend, threads=config.threads) as pipeline:
-        detector = detector_of(bundle, pipeline.backends)
-        site = site_of(config, name, bundle, detector)
-        alarm = detector.alarm if site is None else site.detector.alarm
-        budget = alarm.budget_per_hour
-        if false_alarms_per_day is not None:
-            budget = false_alarms_per_day / HOURS_PER_DAY
-        ticker = Ticker(config.analysis_fps or bundle.model.frame.fps, clock=clock)
-        announce = threading.Event()
-        with _open_feed(config, name, announce, clock) as feed:
-            return learn(
-                Order(name, rules, seconds, budget, confidence),
-                footage=Footage(
-                    feed,
-                    announce=announce,
-                    ticker=ticker,
-                    clock=clock,
-                    progress=_Progress(name, seconds),
-                ),
-                pipeline=pipeline,
-                now=Standard(pipeline.statistics if site is None else site.statistics, alarm),
-                clock=clock,
-            )
-
-
-@contextlib.contextmanager
-def _open_feed(
-    config: Config, name: str, announce: threading.Event, clock: Clock
-) -> Iterator[Feed]:
-    camera = config.cameras[name].model_copy(update={"enabled": True})
-    job = camera_job(name, camera)
-    if isinstance(job.source, LiveInput):
-        supervisor = CameraSupervisor(
-            name=name,
-            launch=job.source.launch,
-            patience=job.source.patience,
-            memory_max=job.source.memory_max,
-            clock=clock,
-            announce=announce,
-        )
-        supervisor.start()
-        try:
-            yield supervisor
-        finally:
-            supervisor.close()
-        return
-    assert job.source is not None
-    with job.source as source:
-        yield RecordingFeed(source, clock=clock, realtime=False)
-
-
 class _Progress:
     """A line a minute."""
 
@@ -222,46 +155,6 @@ class _Progress:
             click.echo(f"{self._name}: {of} of footage", err=True)
 
 
-def _tell(learned: Learned, *, err: bool) -> None:
-    for line in _lines(learned.calibration.record):
-        click.echo(line, err=err)
-    for name, change in learned.changes.items():
-        direction = "more" if change.mean_rise > 0 else "less"
-        click.echo(
-            f"{name + ':':13}takes {abs(change.mean_rise):.2f} spreads {direction} to raise an "
-            f"alarm than now (mean over cells; worst cell {change.worst_rise:+.2f})",
-            err=err,
-        )
-    for moment in learned.moments:
-        at = f"at {moment.time_s:.0f} s" if moment.at is None else rfc3339(moment.at)
-        click.echo(f"high moment  {at}, score {moment.score:.3f}", err=err)
-
-
-def _lines(record: SiteRecord) -> list[str]:
-    alarm = record.alarm
-    level = f"{100 * alarm.confidence:g} %"
-    lines = [
-        f"camera       {record.camera}, {record.width}x{record.height}, {record.created}",
-        f"statistics   {record.statistics_hours:.3g} h of footage",
-    ]
-    for name, seen in record.streams.items():
-        lines.append(
-            f"  {name}: {seen.samples} energies, {seen.median_per_cell:g} in a middling cell; "
-            f"{seen.cells_few} of {seen.cells} cells saw few and lean on the others"
-        )
-    per_day = alarm.proven_per_hour * HOURS_PER_DAY
-    footage = f"{alarm.hours:.3g} h of other footage with {alarm.events_seen} alarm events"
-    lines += [
-        f"threshold    {alarm.threshold:.4f} from {footage}",
-        f"budget       {alarm.budget_per_hour * HOURS_PER_DAY:g} false alarms a day",
-        f"proven       at most {per_day:.3g} a day, with {level} confidence",
-    ]
-    if alarm.interval is not None:
-        low, high = alarm.interval
-        lines.append(f"interval     extrapolated, {level}: {low:.3f} to {high:.3f}")
-    return lines
-
-
 def _show(store: SiteStore, name: str, *, as_json: bool) -> None:
     state, found = store.state(), store.active()
     if as_json:
@@ -271,7 +164,9 @@ def _show(store: SiteStore, name: str, *, as_json: bool) -> None:
     if found is None:
         click.echo(f"{name}: the bundle's own calibration counts")
     else:
-        click.echo("\n".join([f"{name}: calibration {found[0]} counts", *_lines(found[1].record)]))
+        click.echo(
+            "\n".join([f"{name}: calibration {found[0]} counts", *record_in_words(found[1].record)])
+        )
     if state.proposed is not None:
         click.echo(f"calibration {state.proposed} was learned and waits to be accepted")
 

@@ -27,6 +27,7 @@ from edge.scoring.cell_rules import CellRules
 from engines.errors import DataError
 from engines.model_spec import AlarmSpec
 
+HOURS_PER_DAY = 24.0
 STATISTICS_SHARE = 1.0 / 3.0
 # A stream that saw fewer energies than this has not seen the place.
 MIN_SAMPLES = 1000
@@ -196,8 +197,9 @@ def _concerns(
     ]
     if alarm.extrapolated:
         needed = hours_to_prove(alarm.budget_per_hour, alarm.confidence)
+        per_day = HOURS_PER_DAY * alarm.budget_per_hour
         little.append(
-            f"{alarm.hours:.2g} h of footage cannot prove {24 * alarm.budget_per_hour:g} false "
+            f"{alarm.hours:.2g} h of footage cannot prove {per_day:g} false "
             f"alarms a day, {needed:.3g} h without one could; the threshold is extrapolated"
         )
     if little:

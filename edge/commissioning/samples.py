@@ -100,7 +100,6 @@ class Moments:
 def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = picture.shape[:2]
     if width <= _PICTURE_WIDTH:
-        return picture.copy()
+        return np.array(picture, np.uint8)
     size = (_PICTURE_WIDTH, round(height * _PICTURE_WIDTH / width))
-    small: NDArray[np.uint8] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return small
+    return np.array(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
