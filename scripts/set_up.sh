@@ -71,3 +71,7 @@ if [ "$goal" = test ] && ! compgen -G "/usr/lib/*/girepository-1.0/GstRtspServer
   install_debian "${rtsp[@]}" ||
     say "no RTSP server: its tests will be skipped; install: sudo apt-get install ${rtsp[*]}"
 fi
+if [ "$goal" = test ] && ! command -v systemd-analyze >/dev/null && [ ! -x /usr/bin/systemd-analyze ]; then
+  install_debian systemd ||
+    say "no systemd: tests of the unit files will be skipped; install: sudo apt-get install systemd"
+fi
