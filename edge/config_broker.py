@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, WithJsonSchema, field_validator
 
-from edge.config_values import Duration, FilePath, Section, Size
+from edge.config_values import Count, Duration, FilePath, Section, Size
 from edge.publish.address import BrokerAddress
 from engines.errors import UsageError
 
@@ -32,7 +32,9 @@ class MqttConfig(Section):
     username: Annotated[str, Field(min_length=1)] | None = None
     password_file: FilePath | None = None
     prefix: Annotated[str, Field(pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+)*$", max_length=64)] = "vigil"
-    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    protocol: Annotated[
+        Literal["auto", "5", "3.1.1"], WithJsonSchema({"enum": ["auto", "5", "3.1.1", 5]})
+    ] = "auto"
     ca_file: FilePath | None = None
     certificate_file: FilePath | None = None
     key_file: FilePath | None = None
@@ -64,5 +66,5 @@ class MqttConfig(Section):
 class OutboxConfig(Section):
     """How much may wait for the broker before old messages are dropped (with a gap message)."""
 
-    max_rows: Annotated[int, Field(ge=100)] = 50_000
+    max_rows: Annotated[Count, Field(ge=100)] = 50_000
     max_size: Annotated[Size, Field(ge=2**20)] = 64 * 2**20

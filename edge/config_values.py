@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
 )
 
 from edge.publish.address import NAME_PATTERN
@@ -39,21 +40,34 @@ def _bytes(value: object) -> int:
     return int(_quantity(value, _UNITS_BYTES, "64MiB"))
 
 
+def _quantity_schema(units: Mapping[str, float], example: str) -> dict[str, Any]:
+    pattern = rf"^\d+(\.\d+)? ?({'|'.join(units)})$"
+    return {"type": "string", "pattern": pattern, "examples": [example]}
+
+
 def absolute(path: Path, info: ValidationInfo) -> Path:
     """A path as counted from the configuration's folder."""
     folder: Path = (info.context or {}).get("folder", Path.cwd())
     return folder / path.expanduser()
 
 
-Duration = Annotated[float, BeforeValidator(_seconds)]
+Switch = Annotated[bool, Field(strict=True)]
+"""``true`` or ``false``, and no text or number in their place."""
+Count = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Duration = Annotated[
+    float, BeforeValidator(_seconds), WithJsonSchema(_quantity_schema(_UNITS_S, "10s"))
+]
 """Written as ``10s`` or ``5m``; held in seconds."""
-Size = Annotated[int, BeforeValidator(_bytes)]
+Size = Annotated[
+    int, BeforeValidator(_bytes), WithJsonSchema(_quantity_schema(_UNITS_BYTES, "64MiB"))
+]
 """Written as ``64MiB``; held in bytes."""
 FilePath = Annotated[Path, AfterValidator(absolute)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """Device or camera: lower-case letters, digits, `_` and `-`, at most 32."""
 
-_Share = Annotated[float, Field(ge=0, le=1)]
+_Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 
 
 def _has_area(

@@ -36,6 +36,7 @@ from edge.publish.outbox_thread import OutboxThread
 from edge.publish.publisher import Publisher
 from edge.run_summary import RunSummary
 from edge.ticks import Ticker
+from edge.vitals import Vitals
 from edge.watched import WatchedCamera
 from engines.errors import InternalError, VigilError
 
@@ -95,12 +96,13 @@ class Daemon:
         # Plain, because it is set in signal handlers: a lock taken there could be held below.
         self._stops = 0
         self._announce = threading.Event()
+        self._ticker = Ticker(settings.analysis_fps, clock=clock)
         self._loop = Loop(
             cameras=self._cameras,
             pipeline=pipeline,
             recorder=self._recorder,
             observers=self._observers,
-            ticker=Ticker(settings.analysis_fps, clock=clock),
+            ticker=self._ticker,
             announce=self._announce,
             clock=clock,
         )
@@ -115,6 +117,28 @@ class Daemon:
     def failures(self) -> list[VigilError]:
         """Why recordings were lost."""
         return [c.feed.failure for c in self._cameras if c.feed.failure is not None]
+
+    def vitals(self) -> Vitals:
+        """How it stands; from any thread.
+
+        Raises:
+            InternalError: The outbox is closed: it does not run, or has ended.
+        """
+        depth, published = self._outbox.depth(), self._publisher.state
+        return Vitals(
+            outbox_rows=depth.rows,
+            outbox_bytes=depth.payload_bytes,
+            outbox_dropped=depth.dropped,
+            delivered=published.delivered,
+            connected=published.connected,
+            connects=published.connects,
+            ticks_skipped=self._ticker.skipped,
+            pictures_missing=self._recorder.pictures_dropped + self._recorder.pictures_failed,
+        )
+
+    def observe(self, observer: Observer) -> None:
+        """One more observer, before the run."""
+        self._observers.add(observer)
 
     def run(self) -> RunSummary:
         """Watch until all recordings have ended or, with a live camera, a stop is requested.
@@ -144,22 +168,29 @@ class Daemon:
             return self._summary()
 
     def _open(self, job: CameraJob, stack: contextlib.ExitStack) -> WatchedCamera:
+        site = job.site
         feed = self._open_feed(job, stack)
         stack.callback(feed.close)
         tracker = EventTracker(
             device=self._topics.device,
             camera=job.name,
-            detector=self._detector,
+            detector=self._detector if site is None else site.detector,
             clock=self._clock,
             rules=job.rules,
+        )
+        view = (
+            self._pipeline.new_view(job.rules)
+            if site is None
+            else self._pipeline.new_view(job.rules, site.statistics)
         )
         return WatchedCamera(
             name=job.name,
             feed=feed,
-            view=self._pipeline.new_view(job.rules),
+            view=view,
             tracker=tracker,
             clips=ClipKeeper(job.film if self._settings.media is not None else None),
             clock=self._clock,
+            shape=None if site is None else site.shape,
         )
 
     def _open_feed(self, job: CameraJob, stack: contextlib.ExitStack) -> Feed:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import structlog
@@ -19,33 +20,57 @@ from edge.daemon_settings import CameraJob, DaemonSettings, LiveInput
 from edge.events.event import ModelInfo
 from edge.events.explain import Explainer
 from edge.events.tracker import Detector
+from edge.metrics import Metrics
+from edge.metrics_server import MetricsServer
+from edge.notify import Notifier
 from edge.observer import Observer
 from edge.page.open import open_page
 from edge.pipeline import Pipeline
+from edge.probe import Probe
 from edge.publish.address import Topics, find_login
 from edge.publish.connection import TlsFiles
 from edge.publish.outbox import Bounds, Outbox
 from edge.publish.publisher import BrokerSettings
+from edge.site import site_of
+from edge.watchdog import Watchdog
 from engines.bundle import Bundle, load_bundle
 from engines.errors import DataError
 
 OUTBOX_NAME = "outbox.sqlite3"
+# Loading an engine takes seconds, building one minutes; after this a start hangs.
+START_LIMIT_S = 900.0
+
 _log = structlog.get_logger()
 
 
 @contextlib.contextmanager
-def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
+def open_daemon(
+    config: Config, *, clock: Clock, notifier: Notifier | None = None
+) -> Iterator[Daemon]:
     """Load the bundle and build the daemon; the networks are freed at the end.
+
+    Args:
+        config: The checked configuration.
+        clock: Time.
+        notifier: The service manager's channel; None: nobody is told.
 
     Raises:
         VigilError: The bundle cannot be used, or the login cannot be read.
     """
-    bundle = load_bundle(config.bundle)
     broker = broker_settings(config)
-    with Pipeline(bundle, backend=config.backend, threads=config.threads) as pipeline:
+    notifier = notifier or Notifier({})
+    with contextlib.ExitStack() as stack:
+        with notifier.starting(at_most_s=START_LIMIT_S):
+            bundle = load_bundle(config.bundle)
+            pipeline = Pipeline(bundle, backend=config.backend, threads=config.threads)
+        stack.enter_context(pipeline)
         detector = detector_of(bundle, pipeline.backends)
         _log.info("bundle_loaded", bundle=bundle.model.name, backends=pipeline.backends)
-        cameras = [camera_job(name, camera) for name, camera in config.cameras.items()]
+        cameras = [
+            replace(camera_job(name, camera), site=site_of(config, name, bundle, detector))
+            for name, camera in config.cameras.items()
+        ]
+        analysis_fps = config.analysis_fps or bundle.model.frame.fps
         outbox = Outbox(
             config.state / OUTBOX_NAME,
             device=config.device,
@@ -53,13 +78,13 @@ def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
             clock=clock,
             bounds=Bounds(config.outbox.max_rows, config.outbox.max_size),
         )
-        yield Daemon(
+        daemon = Daemon(
             settings=DaemonSettings(
                 broker=broker,
                 media=config.media_folder,
                 flush_s=config.mqtt.flush,
                 expected_fps=bundle.model.frame.fps,
-                analysis_fps=config.analysis_fps or bundle.model.frame.fps,
+                analysis_fps=analysis_fps,
             ),
             cameras=cameras,
             pipeline=pipeline,
@@ -68,6 +93,40 @@ def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
             clock=clock,
             observers=observers_of(config, detector, clock=clock),
         )
+        if notifier.active:
+            daemon.observe(_watchdog(notifier, cameras, pipeline, analysis_fps, clock))
+        if config.metrics is not None:
+            metrics = Metrics(
+                model=detector.model,
+                threshold={
+                    job.name: (job.site.detector if job.site else detector).alarm.threshold
+                    for job in cameras
+                },
+                clock=clock,
+                vitals=daemon.vitals,
+                stage_ms=pipeline.stage_ms.copy,
+                folder=config.state,
+            )
+            daemon.observe(metrics)
+            server = MetricsServer(
+                metrics.registry, address=config.metrics.address, port=config.metrics.port
+            )
+            server.start()
+            stack.callback(server.close)
+        yield daemon
+
+
+def _watchdog(
+    notifier: Notifier,
+    cameras: Sequence[CameraJob],
+    pipeline: Pipeline,
+    analysis_fps: float,
+    clock: Clock,
+) -> Watchdog:
+    live = {job.name: job.source.patience for job in cameras if isinstance(job.source, LiveInput)}
+    return Watchdog(
+        notifier, clock=clock, probe=Probe(pipeline), live=live, period_s=1.0 / analysis_fps
+    )
 
 
 def observers_of(config: Config, detector: Detector, *, clock: Clock) -> list[Observer]:

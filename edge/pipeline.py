@@ -18,7 +18,7 @@ from types import TracebackType
 import numpy as np
 
 from calibration.parity import LIMITS, check_parity
-from calibration.stream_statistics import StreamStatistics
+from calibration.stream_statistics import StreamStatistics, require_grids
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
 from edge.inputs import Cells
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
@@ -73,16 +73,28 @@ class StreamPipeline:
         self.stage_ms: dict[str, float] = defaultdict(float)
         """Milliseconds spent per stage since the start, summed over frames."""
 
-    def new_view(self, rules: CellRules = EVERYWHERE) -> View:
-        """Memory for one more camera or clip, with its masks and zones."""
-        return View(
+    def new_view(
+        self,
+        rules: CellRules = EVERYWHERE,
+        statistics: Mapping[str, StreamStatistics] | None = None,
+    ) -> View:
+        """Memory for one more camera or clip, with its masks, zones and site statistics.
+
+        Raises:
+            DataError: The statistics are of other streams, or of grids of another size.
+        """
+        view = View(
             rules=rules,
             frame=self._frame,
             gate=self._gate,
             streams=[runner.spec for runner in self._runners],
             smoothing=self._smoothing,
             map_shape=self._map_shape,
+            statistics=statistics,
         )
+        if statistics is not None:
+            require_grids(statistics, view.grids, where="site calibration")
+        return view
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -133,8 +145,11 @@ class StreamPipeline:
 
     def _stream_score(self, view: View, name: str, energy: EnergyMap) -> StreamScore:
         assert view.observation is not None
-        score = standardise(view.rules.on_energy(energy), self._statistics[name])
+        score = standardise(view.rules.on_energy(energy), self._statistics_of(view)[name])
         return view.maps[name].update(score, view.observation)
+
+    def _statistics_of(self, view: View) -> Mapping[str, StreamStatistics]:
+        return self._statistics if view.statistics is None else view.statistics
 
     def _run(self, runner: StreamRunner, cells: Sequence[Cells]) -> Iterator[EnergyMap]:
         name = runner.spec.name
@@ -195,15 +210,7 @@ class Pipeline(StreamPipeline):
             },
             map_shape=(bundle.model.map.rows, bundle.model.map.columns),
         )
-        view = self.new_view()
-        for name, statistics in self._statistics.items():
-            if statistics.cells.median.shape != view.inputs[name].shape:
-                raise DataError(
-                    f"statistics of stream {name} are for {statistics.cells.median.shape} cells, "
-                    f"its input has {view.inputs[name].shape}",
-                    where=str(bundle.root),
-                    mend="export the bundle again",
-                )
+        require_grids(self._statistics, self.new_view().grids, where=str(bundle.root))
 
     def __enter__(self) -> Pipeline:
         """Nothing to acquire: loading happened in the constructor."""
@@ -217,6 +224,11 @@ class Pipeline(StreamPipeline):
     ) -> None:
         """Free the networks."""
         self.close()
+
+    @property
+    def statistics(self) -> Mapping[str, StreamStatistics]:
+        """The bundle's own, by stream name."""
+        return self._statistics
 
     @property
     def map_shape(self) -> tuple[int, int]:
@@ -240,7 +252,7 @@ class Pipeline(StreamPipeline):
         fused = fuse(
             scores,
             self._model.streams,
-            self._statistics,
+            self._statistics_of(view),
             fusion=self._model.fusion,
             shape=self.map_shape,
         )

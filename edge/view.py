@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from calibration.stream_statistics import StreamStatistics
 from edge.inputs import StreamInput, open_input
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from edge.scoring.smooth import Smoother
@@ -25,8 +26,11 @@ class View:
         smoothing: SmoothingSpec,
         map_shape: tuple[int, int] | None = None,
         rules: CellRules = EVERYWHERE,
+        statistics: Mapping[str, StreamStatistics] | None = None,
     ) -> None:
         self.rules = rules
+        self.statistics = statistics
+        """What is normal at this camera's place; None: what the bundle says."""
         self.observer = Observer(frame, gate)
         self.inputs: dict[str, StreamInput] = {
             stream.name: open_input(stream.input, frame=frame, gate=gate) for stream in streams
@@ -39,6 +43,11 @@ class View:
         self.smoother = Smoother(smoothing)
         self.observation: Observation | None = None
         """The newest."""
+
+    @property
+    def grids(self) -> dict[str, tuple[int, int]]:
+        """(rows, columns) of each stream's grid."""
+        return {name: one.shape for name, one in self.inputs.items()}
 
     def reset(self) -> None:
         """Forget the past: cut, reconnect, new geometry."""

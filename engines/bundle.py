@@ -11,6 +11,9 @@ import hashlib
 import io
 import json
 import shutil
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +42,20 @@ from engines.model_spec import MODEL_SCHEMA, AlarmSpec, ModelSpec
 MODEL_NAME = "model.json"
 ALARM_NAME = "alarm.json"
 MINIMUM_RUNTIME = "0.1.0"
+
+# What numpy and zipfile raise for a damaged archive; RuntimeError: it says it is encrypted.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 Arrays = dict[str, NDArray[np.generic]]
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -90,7 +107,7 @@ def read_arrays(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except _UNREADABLE as error:
         raise DataError(
             f"{path.name} is not a readable .npz file: {error}",
             where=str(path),

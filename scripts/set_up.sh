@@ -76,3 +76,8 @@ if [ "$goal" = test ] && [ ! -x /usr/bin/chromium ] && ! command -v chromium chr
   install_debian chromium ||
     say "no Chromium: the page's tests in a browser will be skipped; install: sudo apt-get install chromium"
 fi
+
+if [ "$goal" = test ] && ! command -v systemd-analyze >/dev/null && [ ! -x /usr/bin/systemd-analyze ]; then
+  install_debian systemd ||
+    say "no systemd: tests of the unit files will be skipped; install: sudo apt-get install systemd"
+fi

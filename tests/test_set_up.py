@@ -165,6 +165,7 @@ def test_with_rights_debian_packages_are_installed(machine: Machine) -> None:
         *broker,
         *([] if server else ["gstreamer1.0-plugins-ugly"]),
         *([] if Path("/usr/bin/chromium").exists() else ["chromium"]),
+        *([] if Path("/usr/bin/systemd-analyze").exists() else ["systemd"]),
     ]
 
 

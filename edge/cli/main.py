@@ -27,6 +27,8 @@ ORDER = (
     "engine",
     "run",
     "watch",
+    "doctor",
+    "commission",
     "bench",
     "ablate",
     "survey",
@@ -95,7 +97,7 @@ def vigil() -> None:
 
     A workstation learns from ordinary footage, without labels, and writes a bundle (train,
     evaluate, calibrate). A device runs the bundle on cameras and publishes anomaly events over
-    MQTT (run, watch, bench). Start with `vigil demo`.
+    MQTT (run, watch); doctor tests it and commission learns on site. Start with `vigil demo`.
     """
 
 

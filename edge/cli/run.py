@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
+import io
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,13 @@ from pydantic import ValidationError
 
 from edge.clock import SystemClock
 from edge.config import CONFIG_SCHEMA, Config, load_config
+from edge.config_schema import SCHEMA_PATH
 from edge.daemon import Daemon
 from edge.launch import open_daemon
+from edge.notify import Notifier
 from edge.publish.address import BrokerAddress
 from edge.run_summary import RunSummary
-from engines.errors import TemporaryError, UsageError
+from engines.errors import TemporaryError, UsageError, VigilError
 
 _TRY_ONLY = (
     *("bundle", "source", "mqtt", "device", "camera"),
@@ -58,10 +63,11 @@ _TRY_ONLY = (
     "--threads", type=click.IntRange(0), help="Threads of the networks [default: 0, auto]"
 )
 @click.option("--check", is_flag=True, help="Only check CONFIG; tells all mistakes at once.")
+@click.option("--schema", is_flag=True, help="Only print the JSON Schema of CONFIG, for editors.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output."
 )
-def run(config: Path | None, check: bool, as_json: bool, **options: Any) -> None:
+def run(config: Path | None, check: bool, schema: bool, as_json: bool, **options: Any) -> None:
     r"""Watch the cameras of CONFIG (YAML), or one SOURCE with one BUNDLE for a first try.
 
     Each event is published at QoS 1 on vigil/DEVICE/event as `start`, `update` and `end`, with a
@@ -77,13 +83,22 @@ def run(config: Path | None, check: bool, as_json: bool, **options: Any) -> None
       vigil run gate.yaml
       vigil run --bundle bundle/ --source yard.mp4 --mqtt mqtt://localhost:1883
     """
+    if schema:
+        click.echo(SCHEMA_PATH.read_text(encoding="utf-8"), nl=False)
+        return
     resolved = _resolve(config, options)
     if check:
         click.echo(f"{config}: no problem found, {len(resolved.cameras)} camera(s)", err=True)
         return
     if resolved.threads == 1:
         cv2.setNumThreads(1)
-    with open_daemon(resolved, clock=SystemClock()) as daemon, _stopped_by_signals(daemon):
+    notifier = Notifier()
+    _stacks_on_request()
+    with (
+        _told(notifier),
+        open_daemon(resolved, clock=SystemClock(), notifier=notifier) as daemon,
+        _stopped_by_signals(daemon),
+    ):
         summary = daemon.run()
         failures = daemon.failures
     _report(summary, as_json=as_json)
@@ -150,7 +165,7 @@ def _state_folder(device: str) -> Path:
     return Path(base) / "vigil" / device
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
     def stop(_number: int, _frame: object) -> None:
         daemon.request_stop()
@@ -161,6 +176,25 @@ def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _told(notifier: Notifier) -> Iterator[None]:
+    """What ends the run early stands in `systemctl status`, too."""
+    try:
+        yield
+    except VigilError as error:
+        notifier.status(str(error))
+        raise
+    finally:
+        notifier.close()
+
+
+def _stacks_on_request() -> None:
+    """All threads' stacks on SIGUSR1, and on the SIGABRT of a watchdog that was not fed."""
+    with contextlib.suppress(io.UnsupportedOperation, ValueError, RuntimeError, AttributeError):
+        faulthandler.enable(file=sys.stderr)
+        faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)
 
 
 def _report(summary: RunSummary, *, as_json: bool) -> None:

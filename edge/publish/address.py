@@ -15,6 +15,7 @@ DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 USERNAME_VARIABLE = "VIGIL_MQTT_USERNAME"
 PASSWORD_VARIABLE = "VIGIL_MQTT_PASSWORD"  # noqa: S105  # the name of a variable, not a password
 PASSWORD_FILE_VARIABLE = "VIGIL_MQTT_PASSWORD_FILE"  # noqa: S105  # as above
+CREDENTIAL = "mqtt_password"  # the name of a systemd credential
 NAME_PATTERN = r"^[a-z0-9_-]{1,32}$"
 
 _MEND = "write mqtt://host or mqtt://host:port (mqtts:// for TLS)"
@@ -83,7 +84,8 @@ def find_login(
     """The login from configuration, address and environment; the first that is set wins.
 
     User: configuration, address, ``VIGIL_MQTT_USERNAME``. Password: configured file,
-    ``VIGIL_MQTT_PASSWORD_FILE``, ``VIGIL_MQTT_PASSWORD``.
+    ``VIGIL_MQTT_PASSWORD_FILE``, ``VIGIL_MQTT_PASSWORD``, the credential ``mqtt_password`` of the
+    service manager.
 
     Raises:
         InputMissingError: The password file cannot be read.
@@ -92,7 +94,10 @@ def find_login(
     user = username or address.username or environment.get(USERNAME_VARIABLE)
     named = environment.get(PASSWORD_FILE_VARIABLE)
     path = password_file or (Path(named) if named else None)
-    password = environment.get(PASSWORD_VARIABLE) if path is None else _read_secret(path)
+    given = environment.get(PASSWORD_VARIABLE)
+    if path is None and given is None:
+        path = _credential(environment)
+    password = given if path is None else _read_secret(path)
     if password and not user:
         raise ConfigError(
             "there is a password for the broker but no user name",
@@ -150,6 +155,13 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         # Brackets or port are wrong; the address is not shown, it may hold a password.
         raise UsageError("this is not the address of a broker", mend=_MEND) from error
     return parts, port
+
+
+def _credential(environment: Mapping[str, str]) -> Path | None:
+    """The file of a `LoadCredential=mqtt_password:...`, if the service manager gave one."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder) / CREDENTIAL if folder else None
+    return path if path is not None and path.is_file() else None
 
 
 def _read_secret(path: Path) -> str:
