@@ -21,9 +21,9 @@ from edge.events.explain import Explainer
 from edge.events.tracker import Detector
 from edge.pipeline import Pipeline
 from edge.publish.address import Topics, find_login
-from edge.publish.connection import TlsFiles
 from edge.publish.outbox import Bounds, Outbox
 from edge.publish.publisher import BrokerSettings
+from edge.publish.tls import TlsFiles
 from engines.bundle import Bundle, load_bundle
 from engines.errors import DataError
 

@@ -22,8 +22,8 @@ from edge.publish.connection import (
     ConnectionLostError,
     ConnectionRefusedByBrokerError,
     Protocol,
-    TlsFiles,
 )
+from edge.publish.tls import TlsFiles
 from engines.errors import UnavailableError
 
 MAX_MESSAGE_BYTES = 256 * 1024

@@ -47,7 +47,12 @@ class Line:
         clock = SystemClock()
         box = Outbox(folder / "o.sqlite3", device="gate-01", topic=TOPICS.event, clock=clock)
         self.outbox = OutboxThread(box, on_commit=self._wake)
-        values: dict[str, Any] = {"reconnect_max_s": 0.1, "keepalive_s": 5, **changes}
+        values: dict[str, Any] = {
+            "reconnect_max_s": 0.1,
+            "keepalive_s": 5,
+            "will_delay_s": 0,
+            **changes,
+        }
         settings = BrokerSettings(address=BrokerAddress.parse(url), topics=TOPICS, **values)
         self.publisher = Publisher(settings=settings, outbox=self.outbox, clock=clock)
 
