@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from edge.config_broker import MqttConfig, OutboxConfig
+from edge.config_broker import HomeAssistantConfig, MqttConfig, OutboxConfig
 from edge.config_cameras import CameraConfig, CameraDefaults, ClipConfig, ZoneConfig
 from edge.config_values import FilePath, Name, Section
 from edge.yaml_positions import MAX_BYTES, Document, Problem, parse
@@ -51,6 +51,7 @@ class Config(Section):
             bundle was trained at if not given.
         mqtt: The broker.
         outbox: Bounds of the outbox.
+        home_assistant: Whether the device appears in Home Assistant by itself.
         defaults: For all cameras.
         cameras: By name.
     """
@@ -66,6 +67,7 @@ class Config(Section):
     analysis_fps: Annotated[float, Field(gt=0, le=120)] | None = None
     mqtt: MqttConfig = MqttConfig()
     outbox: OutboxConfig = OutboxConfig()
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     defaults: CameraDefaults = CameraDefaults()
     cameras: Annotated[dict[Name, CameraConfig], Field(min_length=1)]
 
@@ -172,7 +174,7 @@ def _problem(details: ErrorDetails, document: Document) -> Problem:
     elif kind == "missing":
         message = f"the key `{path[-1]}` is missing"
         return Problem(document.position(path[:-1]), path, message)
-    elif kind == "string_pattern_mismatch" and path[-1] != "prefix":
+    elif kind == "string_pattern_mismatch" and "prefix" not in path:
         message = "names are 1 to 32 of a-z, 0-9, _ and -"
     elif kind == "value_error":
         message = message.removeprefix("Value error, ")
@@ -184,6 +186,7 @@ def _known_keys(path: tuple[str | int, ...]) -> list[str]:
     sections: dict[str, type[Section]] = {
         "mqtt": MqttConfig,
         "outbox": OutboxConfig,
+        "home_assistant": HomeAssistantConfig,
         "defaults": CameraDefaults,
         "cameras": CameraConfig,
     }

@@ -27,6 +27,7 @@ ORDER = (
     "run",
     "watch",
     "bench",
+    "ha",
     "ablate",
     "survey",
 )

@@ -21,7 +21,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -40,46 +40,14 @@ from edge.publish.outbox_file import (
     transaction,
 )
 from edge.publish.outbox_messages import MessageWriter
-from edge.publish.outbox_space import RESERVE_BYTES, Space
+from edge.publish.outbox_space import Space
+from edge.publish.outbox_values import Bounds, Depth, Row
 from edge.publish.retention import GapEncoder, GapReason, make_room, replace_by_gaps
 from engines.errors import CannotCreateError
 
+__all__ = ["Bounds", "Depth", "Outbox", "Row"]
+
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How much may wait for the broker, and how much room is kept for a disk that is full."""
-
-    rows: int = 50_000
-    payload_bytes: int = 64 * 2**20
-    reserve_bytes: int = RESERVE_BYTES
-
-
-@dataclass(frozen=True)
-class Row:
-    """A message to be published."""
-
-    seq: int
-    topic: str
-    payload: str
-
-
-@dataclass(frozen=True)
-class Depth:
-    """What waits.
-
-    Attributes:
-        rows: Messages.
-        payload_bytes: Characters of their payloads.
-        dropped: Messages dropped since the file was opened.
-        held: Those among `rows` that are in memory only, because the disk fails.
-    """
-
-    rows: int
-    payload_bytes: int
-    dropped: int
-    held: int = 0
 
 
 class Outbox:

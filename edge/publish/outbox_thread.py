@@ -57,6 +57,7 @@ class OutboxThread:
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._room = threading.Semaphore(MAX_HELD)
         self._held = HeldMessages()
+        self._delivered: list[int] = []  # to be deleted; more than the newest only if that failed
         self._retry_at = 0.0
         self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
         self._opened: Future[None] = Future()
@@ -207,11 +208,13 @@ class OutboxThread:
             self._on_commit()
 
     def _delete(self, seqs: Sequence[int]) -> None:
+        self._delivered += seqs
         try:
-            self._outbox.delete(seqs)
+            self._outbox.delete(self._delivered)
         except sqlite3.Error as error:
-            _log.warning("outbox_not_cleared", error=str(error), messages=len(seqs))
+            _log.warning("outbox_not_cleared", error=str(error), messages=len(self._delivered))
         else:
+            self._delivered.clear()
             self._retry_at = 0.0  # there may be room again
 
     def _depth(self) -> Depth:

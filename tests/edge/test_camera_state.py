@@ -70,7 +70,14 @@ def test_a_camera_that_never_shows_a_frame_is_tried_again_and_again() -> None:
         ("connecting", None),
     ]
     # Decorrelated jitter: between 1 s and three times the pause before, at most 60 s.
-    assert hand.drawn == [(1.0, 3.0), (1.0, 9.0), (1.0, 27.0), (1.0, 81.0), (1.0, 180.0), (1.0, 180.0)]
+    assert hand.drawn == [
+        (1.0, 3.0),
+        (1.0, 9.0),
+        (1.0, 27.0),
+        (1.0, 81.0),
+        (1.0, 180.0),
+        (1.0, 180.0),
+    ]
 
 
 def test_an_instant_refusal_waits_as_long() -> None:

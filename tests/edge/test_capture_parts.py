@@ -156,7 +156,12 @@ class TestMultipart:
 
     def test_memory_is_bounded_against_endless_heads_bodies_and_lies(self) -> None:
         block = b"x" * 2**20
-        for begin in (b"", b"--cam", b"--cam\r\n\r\n", b"--cam\r\nContent-Length: 999999999\r\n\r\n"):
+        for begin in (
+            b"",
+            b"--cam",
+            b"--cam\r\n\r\n",
+            b"--cam\r\nContent-Length: 999999999\r\n\r\n",
+        ):
             reader = MultipartReader(b"--cam")
             reader.feed(begin)
             for _ in range(40):

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.broker import (
@@ -21,62 +20,18 @@ from support.broker import (
     wait_until,
     without_repeats,
 )
+from support.publishing import TOPICS, line
 
-from edge.clock import SystemClock
-from edge.publish.address import BrokerAddress, Login, Topics
+from edge.publish.address import Login
 from edge.publish.connection import Protocol
-from edge.publish.outbox import Outbox
-from edge.publish.outbox_thread import OutboxThread
-from edge.publish.publisher import BrokerSettings, Publisher
 
 pytestmark = pytest.mark.broker
-
-TOPICS = Topics("gate-01")
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     with running_broker(tmp_path) as running:
         yield running
-
-
-class Line:
-    """An outbox and its publisher."""
-
-    def __init__(self, folder: Path, url: str, **changes: Any) -> None:
-        clock = SystemClock()
-        box = Outbox(folder / "o.sqlite3", device="gate-01", topic=TOPICS.event, clock=clock)
-        self.outbox = OutboxThread(box, on_commit=self._wake)
-        values: dict[str, Any] = {
-            "reconnect_max_s": 0.1,
-            "keepalive_s": 5,
-            "will_delay_s": 0,
-            **changes,
-        }
-        settings = BrokerSettings(address=BrokerAddress.parse(url), topics=TOPICS, **values)
-        self.publisher = Publisher(settings=settings, outbox=self.outbox, clock=clock)
-
-    def _wake(self) -> None:
-        self.publisher.wake()
-
-    def send(self, count: int, *, first: int = 0) -> None:
-        for number in range(first, first + count):
-            self.outbox.append({"id": f"e{number}", "phase": "start", "rev": 1, "n": number})
-
-    def empty(self) -> bool:
-        return self.outbox.depth().rows == 0
-
-
-@contextlib.contextmanager
-def line(folder: Path, url: str, *, flush_s: float = 1.0, **changes: Any) -> Iterator[Line]:
-    one = Line(folder, url, **changes)
-    one.outbox.start()
-    try:
-        one.publisher.start()
-        yield one
-    finally:
-        one.publisher.stop(flush_s=flush_s)
-        one.outbox.close()
 
 
 def numbers(subscriber: Subscriber) -> list[int]:
