@@ -21,17 +21,19 @@ LARGEST_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Will:
-    """What the broker publishes, retained, when this connection dies.
+    """What the broker publishes when this connection dies.
 
     Attributes:
         topic: Where.
         payload: What.
         delay_s: How long the broker waits for us to come back before it does (MQTT 5).
+        retain: Kept for who subscribes later.
     """
 
     topic: str
     payload: str
     delay_s: int = 0
+    retain: bool = True
 
 
 def make_client(*, client_id: str, modern: bool, login: Login, will: Will | None) -> paho.Client:
@@ -54,7 +56,7 @@ def make_client(*, client_id: str, modern: bool, login: Login, will: Will | None
         if modern and will.delay_s:
             delay = Properties(PacketTypes.WILLMESSAGE)
             delay.WillDelayInterval = will.delay_s
-        client.will_set(will.topic, will.payload, qos=1, retain=True, properties=delay)
+        client.will_set(will.topic, will.payload, qos=1, retain=will.retain, properties=delay)
     return client
 
 

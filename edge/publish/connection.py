@@ -29,6 +29,7 @@ Protocol = Literal["5", "3.1.1"]
 
 REFUSED_FROM = 0x80  # MQTT 5: reason codes from here on are refusals
 BAD_PROTOCOL = 0x84
+NO_RETAIN = 0x9A
 
 
 class ConnectionLostError(Exception):

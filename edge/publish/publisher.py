@@ -13,84 +13,34 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from dataclasses import dataclass, field
 
 import structlog
 
 from edge.clock import Clock
-from edge.publish.address import BrokerAddress, Login, Topics
 from edge.publish.client import Will
 from edge.publish.connection import (
+    NO_RETAIN,
     Connection,
     ConnectionLostError,
     ConnectionRefusedByBrokerError,
-    Protocol,
 )
 from edge.publish.outbox_thread import OutboxThread
 from edge.publish.pause import Pause
 from edge.publish.protocol import NoAnswerError, ProtocolChoice
 from edge.publish.retained import Payload, Retained, RetainedValue
 from edge.publish.session import GOODBYE_S, IDLE_S, OFFLINE, ONLINE, Session, Tally
-from edge.publish.tls import TlsFiles
+from edge.publish.settings import BrokerSettings, PublisherState
 from edge.publish.waker import Waker
 from edge.publish.window import PublishingBlockedError
 from engines.errors import VigilError
+
+__all__ = ["BrokerSettings", "Publisher", "PublisherState"]
 
 ANSWER_S = 10.0  # for CONNACK
 FIRST_ANSWER_S = 3.0  # while it is not known which version of MQTT the broker can read
 BLOCKED_S = 60.0  # pause after the broker refused us or our messages
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class BrokerSettings:
-    """How to reach the broker.
-
-    Attributes:
-        address: Where it listens.
-        topics: Of this device.
-        login: User and password.
-        tls: For addresses with TLS.
-        protocol: None: MQTT 5, and 3.1.1 if the broker cannot do that.
-        keepalive_s: Silence after which the connection is tested.
-        reconnect_max_s: Longest pause between attempts to connect.
-        will_delay_s: How long the broker waits for us to come back before it says `offline`.
-        birth: Topic whose `online` asks for all retained topics again; None: nobody asks.
-    """
-
-    address: BrokerAddress
-    topics: Topics
-    login: Login = field(default_factory=Login)
-    tls: TlsFiles = field(default_factory=TlsFiles)
-    protocol: Protocol | None = None
-    keepalive_s: int = 30
-    reconnect_max_s: float = 60.0
-    will_delay_s: int = 5
-    birth: str | None = None
-
-
-@dataclass(frozen=True)
-class PublisherState:
-    """What the publisher has done so far.
-
-    Attributes:
-        connected: Now.
-        connects: How often.
-        delivered: Event messages that the broker has taken.
-        last_error: Of the newest attempt or connection.
-        unheard: Event messages for which the broker had no subscriber (MQTT 5).
-        blocked: The broker is there and takes nothing from us.
-        retain_missing: The broker cannot retain, so states are seen only when they change.
-    """
-
-    connected: bool
-    connects: int
-    delivered: int
-    last_error: str | None
-    unheard: int = 0
-    blocked: bool = False
-    retain_missing: bool = False
 
 
 class Publisher:
@@ -190,7 +140,12 @@ class Publisher:
                 protocol=self._protocol.current,
                 keepalive_s=settings.keepalive_s,
                 tls=settings.tls,
-                will=Will(settings.topics.status, OFFLINE, settings.will_delay_s),
+                will=Will(
+                    settings.topics.status,
+                    OFFLINE,
+                    settings.will_delay_s,
+                    retain=not self._tally.retain_missing,
+                ),
                 on_message=self._on_message,
             ) as connection:
                 self._await_answer(connection)
@@ -256,7 +211,15 @@ class Publisher:
             self._log.info("mqtt_older_protocol", reason=str(error))
             pause.none()
             return
-        blocked = isinstance(error, ConnectionRefusedByBrokerError | PublishingBlockedError)
+        refused = isinstance(error, ConnectionRefusedByBrokerError)
+        no_retain = isinstance(error, ConnectionRefusedByBrokerError) and error.code == NO_RETAIN
+        if no_retain and not self._tally.retain_missing:
+            # Such a broker takes no connection with a will that it should retain.
+            self._tally.retain_missing = True
+            self._log.warning("mqtt_no_retain", effect="states are seen only when they change")
+            pause.none()
+            return
+        blocked = refused or isinstance(error, PublishingBlockedError)
         self._blocked = blocked
         if blocked:
             pause.at_least(min(BLOCKED_S, self._settings.reconnect_max_s))

@@ -122,7 +122,7 @@ class Session:
                 "the broker takes no message at QoS 1, so it can acknowledge none (max_qos)"
             )
         if not limits.retain and not self._tally.retain_missing:
-            _log.warning("mqtt_no_retain", effect="who subscribes later does not see the states")
+            _log.warning("mqtt_no_retain", effect="states are seen only when they change")
         self._tally.retain_missing = not limits.retain
 
     def _announce(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -174,6 +175,13 @@ def test_long_still_spans_that_ended_well_are_this_cameras_habit() -> None:
     assert hand.machine.state == "frozen"
 
 
+def test_a_still_scene_between_rare_key_frames_is_not_frozen() -> None:
+    hand = Hand(frozen_s=20.0)
+    hand.frames(1.0)
+    hand.machine.frame(hand.now + 0.1, number=99, still_s=0.0, changes=9, key_frame_s=12.0)
+    assert hand.machine.frozen_after_s == 36.0
+
+
 def test_a_refused_login_is_not_hammered() -> None:
     hand = Hand(quarantine_s=300.0)
     hand.machine.failed(hand.now, "refused", refused=True)
@@ -226,5 +234,5 @@ def test_whatever_happens_a_camera_is_tried_again(
         machine.tick(now)
     assert machine.attempt > attempt
     names = [change.state for change in machine.drain()]
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in itertools.pairwise(names):
         assert (before == "lost") == (after in ("backoff", "quarantined"))

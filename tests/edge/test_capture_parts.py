@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
-import threading
+import subprocess
+import sys
 import time
 
 import cv2
@@ -21,6 +22,17 @@ from edge.capture.picture_health import PictureHealth
 from edge.capture.source import is_live_address
 from engines.errors import DataError, UsageError
 
+WRITE_WITHOUT_END = """
+import sys
+import numpy as np
+from edge.capture.frame_ring import FrameMeta, FrameRing
+ring, number = FrameRing(int(sys.argv[1])), 0
+while True:
+    number += 1
+    picture = np.full((300, 300, 3), number % 251, np.uint8)
+    ring.write(picture, FrameMeta(number, 0.0, 0.0, 300, 300))
+"""
+
 
 class TestFrameRing:
     def test_the_newest_picture_comes_back_with_its_facts(self) -> None:
@@ -29,7 +41,7 @@ class TestFrameRing:
         rng = np.random.default_rng(0)
         for number, (height, width) in enumerate([(4, 6), (7, 5), (30, 40), (3, 3)], start=1):
             picture = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
-            meta = FrameMeta(number, 1.5, 2.5, width, height, 0.25, 3, 99.5, 12.25, 4)
+            meta = FrameMeta(number, 1.5, 2.5, width, height, 0.25, 3, 99.5, 12.25, 4, 2.5)
             ring.write(picture, meta)
             seen = ring.newest()
             assert seen is not None
@@ -48,27 +60,20 @@ class TestFrameRing:
 
     def test_a_reader_never_sees_a_torn_picture(self) -> None:
         ring = FrameRing.create()
-        stop = threading.Event()
-
-        def write() -> None:
-            number = 0
-            while not stop.is_set():
-                number += 1
-                picture = np.full((200, 200, 3), number % 251, np.uint8)
-                ring.write(picture, FrameMeta(number, 0.0, 0.0, 200, 200))
-
-        writer = threading.Thread(target=write)
-        writer.start()
-        whole = 0
-        until = time.monotonic() + 0.5
-        while time.monotonic() < until:
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITE_WITHOUT_END, str(ring.descriptor)],
+            pass_fds=(ring.descriptor,),
+        )
+        numbers = set()
+        until = time.monotonic() + 10.0
+        while len(numbers) < 200 and time.monotonic() < until:
             seen = ring.newest()
             if seen is not None:
                 assert (seen[1] == seen[0].number % 251).all()
-                whole += 1
-        stop.set()
-        writer.join()
-        assert whole > 10
+                numbers.add(seen[0].number)
+        writer.kill()
+        writer.wait()
+        assert len(numbers) >= 200
         del seen
         gc.collect()
         ring.close()
