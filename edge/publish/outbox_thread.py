@@ -57,6 +57,7 @@ class OutboxThread:
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._room = threading.Semaphore(MAX_HELD)
         self._held = HeldMessages()
+        self._failing = False  # the newest commit failed
         self._delivered: list[int] = []  # to be deleted; more than the newest only if that failed
         self._retry_at = 0.0
         self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
@@ -82,9 +83,9 @@ class OutboxThread:
             InternalError: The thread has ended.
         """
         json.dumps(payload, allow_nan=False)
-        while not self._room.acquire(timeout=0.5):
+        while not self._room.acquire(timeout=0.0 if self._failing else 0.5):
             self._alive()
-            if self._held:
+            if self._failing:
                 self._tell(lambda: self._append_in_place_of_another(payload))
                 return
         self._tell(lambda: self._append(payload))
@@ -201,8 +202,10 @@ class OutboxThread:
                 self._outbox.append(self._held.first())
             except sqlite3.Error as error:
                 _log.error("outbox_not_written", error=str(error), held=len(self._held))
+                self._failing = True
                 self._retry_at = time.monotonic() + self._retry_s
                 return
+            self._failing = False
             self._held.remove_first()
             self._room.release()
             self._on_commit()

@@ -37,7 +37,8 @@ class Line:
 
     def send(self, count: int, *, first: int = 0, filler: int = 0) -> None:
         for number in range(first, first + count):
-            payload = {"id": f"e{number}", "phase": "start", "rev": 1, "n": number}
+            phase, rev = ("end", 2) if number % 2 else ("start", 1)
+            payload = {"id": f"e{number // 2}", "phase": phase, "rev": rev, "n": number}
             self.outbox.append({**payload, "x": "x" * filler} if filler else payload)
 
     def empty(self) -> bool:
