@@ -7,6 +7,7 @@ the reader or reach a terminal as control characters.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -197,6 +198,13 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is larger than any number of ours")
+    return value
+
+
 def _depth(value: object, *, allowed: int) -> int:
     """Levels of lists and objects in `value`; more than `allowed` are not counted on."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -210,7 +218,7 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
     if len(raw) > MAX_MESSAGE_BYTES:
         return None
     try:
-        payload = json.loads(raw, parse_constant=_refuse_constant)
+        payload = json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     if not isinstance(payload, dict) or _depth(payload, allowed=_MAX_DEPTH) > _MAX_DEPTH:

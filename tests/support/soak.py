@@ -36,6 +36,7 @@ CAMERAS = 4
 SLOPE_MB_PER_HOUR = 1.0
 _SAMPLE_S = 1.0
 _LOOP_S = 6.0  # long enough for an event to end before the next begins
+_ANOMALY_S = (1.5, 3.0)
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,18 @@ class Samples:
     at_s: list[float] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
     memory_with_children: list[int] = field(default_factory=list)
+    children: list[int] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
 
     def take(self, process: psutil.Process, now_s: float) -> None:
         """One more."""
         own = process.memory_info().rss
-        children = 0
-        for child in process.children(recursive=True):
+        children, found = 0, process.children(recursive=True)
+        for child in found:
             with contextlib.suppress(psutil.Error):
                 children += child.memory_info().rss
+        self.children.append(len(found))
         self.at_s.append(now_s)
         self.memory.append(own)
         self.memory_with_children.append(own + children)
@@ -87,6 +90,7 @@ class Samples:
             self.at_s[first:],
             self.memory[first:],
             self.memory_with_children[first:],
+            self.children[first:],
             self.threads[first:],
             self.descriptors[first:],
         )
@@ -121,9 +125,10 @@ def soak(folder: Path, plan: Plan) -> dict[str, Any]:
         network = stack.enter_context(Proxy(broker.port))
         subscriber = stack.enter_context(Subscriber(broker.port, qos=0))
         frames = int(_LOOP_S * fps)
+        anomaly = (int(_ANOMALY_S[0] * fps), int(_ANOMALY_S[1] * fps))
         addresses = [
             stack.enter_context(
-                mjpeg_camera(walk(frames=frames, anomaly=(40, 60), seed=seed), fps=fps)
+                mjpeg_camera(walk(frames=frames, anomaly=anomaly, seed=seed), fps=fps)
             )
             for seed in range(CAMERAS)
         ]
@@ -236,6 +241,7 @@ def figures(
         "messages_lost": len(set(range(1, published + 1)) - set(numbers)),
         "messages_out_of_order": sum(b < a for a, b in pairwise(numbers)),
         "outbox_left": left,
+        "capture_processes": late.children[-1],
         "memory_mb": [round(megabytes[0], 1), round(megabytes[-1], 1), round(max(megabytes), 1)],
         "memory_slope_mb_per_hour": round(slope_mb_per_hour(late.at_s, late.memory), 2),
         "memory_slope_with_captures_mb_per_hour": round(
