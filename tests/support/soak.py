@@ -34,6 +34,7 @@ from edge.publish.outbox import Outbox
 
 CAMERAS = 4
 SLOPE_MB_PER_HOUR = 1.0
+JUDGED_FROM_S = 900.0  # in less time than this a page of memory more or less is a large slope
 _SAMPLE_S = 1.0
 _LOOP_S = 6.0  # long enough for an event to end before the next begins
 _ANOMALY_S = (1.5, 3.0)
@@ -255,7 +256,7 @@ def figures(
 
 
 def shortcomings(found: dict[str, Any], *, slope: bool = True) -> list[str]:
-    """What is not good enough; `slope`: the run was long enough to judge memory by it."""
+    """What is not good enough; `slope`: memory too is judged, for which the run must be long."""
     wanted_zero = [
         "messages_lost",
         "messages_out_of_order",
@@ -280,7 +281,7 @@ def main() -> int:
     warm_up = seconds / 5 if given.warm_up is None else 60.0 * given.warm_up
     with tempfile.TemporaryDirectory(prefix="vigil-soak-") as folder:
         found = soak(Path(folder), Plan(seconds, warm_up))
-    bad = shortcomings(found)
+    bad = shortcomings(found, slope=seconds - warm_up >= JUDGED_FROM_S)
     print(json.dumps({**found, "not_good_enough": bad}, indent=1))
     return 1 if bad else 0
 
