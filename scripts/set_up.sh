@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prepares .venv with vigil in it. Usage: scripts/set_up.sh [setup|test]
 # Debian packages that are missing are installed where that is permitted (root, or sudo without a
-# password); otherwise one line says what to install. "test" also wants a mosquitto broker.
+# password); otherwise one line says what to install. "test" also wants a mosquitto broker
+# and an RTSP server.
 # TORCH="torch==2.9.1" (any pip requirement or wheel file) takes another PyTorch than the pinned one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -61,4 +62,12 @@ fi
 if [ "$goal" = test ] && ! command -v mosquitto >/dev/null && [ ! -x /usr/sbin/mosquitto ]; then
   install_debian mosquitto ||
     say "no mosquitto broker: its tests will be skipped; install: sudo apt-get install mosquitto"
+fi
+
+# Test cameras: GStreamer's RTSP server through the system's Python, and an H.264 encoder.
+rtsp=(python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-tools gstreamer1.0-plugins-base
+  gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly)
+if [ "$goal" = test ] && ! compgen -G "/usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib" >/dev/null; then
+  install_debian "${rtsp[@]}" ||
+    say "no RTSP server: its tests will be skipped; install: sudo apt-get install ${rtsp[*]}"
 fi

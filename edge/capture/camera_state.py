@@ -16,9 +16,10 @@ Rules:
    False. Nothing is ever revived: a source that failed is opened by a new process.
 3. `stale`: the newest frame is older than max(stale_s, 5 observed periods), so that slow cameras
    are not taken for dead ones.
-4. `frozen`: the picture has not changed at all for max(frozen_s, 3 times the longest still span
-   that this camera has shown while it was well). One new process at once, then one every
-   `frozen_retry_s`; the state is left by a change of the picture.
+4. `frozen`: the picture has not changed at all for max(frozen_s, 3 times the longest time between
+   key frames or the longest still span that this camera has shown while it was well): a quiet
+   scene under strong compression changes at key frames only. One new process at once, then one
+   every `frozen_retry_s`; the state is left by a change of the picture.
 5. `lost` goes to `backoff` at once. Pauses are min(backoff_max_s, uniform(backoff_min_s, 3 times
    the pause before)), also when the refusal is instant; a camera that was live for `settled_s`
    starts from the shortest pause again.
@@ -123,8 +124,10 @@ class CameraMachine:
         """Watch no longer."""
         self._enter("disabled", reason, now_s)
 
-    def frame(self, now_s: float, *, number: int, still_s: float, changes: int) -> None:
-        """The newest frame of this attempt: its number, and how long it has been the same."""
+    def frame(
+        self, now_s: float, *, number: int, still_s: float, changes: int, key_frame_s: float = 0.0
+    ) -> None:
+        """The newest frame of this attempt; see `edge.capture.frame_ring.FrameMeta`."""
         if number <= self._number or not self.capturing:
             return
         if self._number:
@@ -135,7 +138,8 @@ class CameraMachine:
                 self._enter("live", None, now_s)
             return
         if still_s < self._still_s:
-            self._longest_still_s = max(self._longest_still_s, min(self._still_s, _LONGEST_SPAN_S))
+            self._learn_habit(self._still_s)
+        self._learn_habit(key_frame_s)
         self._still_s = still_s
         if still_s > self.frozen_after_s:
             self._freeze(now_s)
@@ -188,6 +192,9 @@ class CameraMachine:
             return
         before = period_s if self._period_s is None else self._period_s
         self._period_s = before + _PERIOD_WEIGHT * (period_s - before)
+
+    def _learn_habit(self, still_s: float) -> None:
+        self._longest_still_s = max(self._longest_still_s, min(still_s, _LONGEST_SPAN_S))
 
     def _freeze(self, now_s: float) -> None:
         self._enter("frozen", "picture_unchanged", now_s)

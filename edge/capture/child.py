@@ -16,15 +16,17 @@ import signal
 import socket
 import sys
 import time
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import cv2
 
 from edge.capture.frame_ring import FrameMeta, FrameRing
 from edge.capture.live import LiveCamera, enter_source
 from edge.capture.picture_health import PictureHealth
-from edge.capture.source import Source
 from engines.errors import RefusedError, VigilError
+
+if TYPE_CHECKING:
+    from edge.capture.source import Source
 
 NEW_PICTURE = b"."
 _PR_SET_PDEATHSIG = 1
@@ -57,6 +59,7 @@ def capture(channel: socket.socket, ring: FrameRing, camera: LiveCamera) -> NoRe
                 luma_mean=look.luma_mean,
                 luma_sd=look.luma_sd,
                 skipped=source.skipped,
+                key_frame_s=getattr(source, "key_frame_s", 0.0),
             ),
         )
         _ring_the_bell(channel)

@@ -27,7 +27,7 @@ _PAGE = 4096
 _STRIDE = _PAGE + MAX_PIXELS * 3
 _SIZE = _PAGE + _SLOTS * _STRIDE
 _COUNT = struct.Struct("<Q")
-_META = struct.Struct("<QddIIdQddQ")
+_META = struct.Struct("<QddIIdQddQd")
 _META_AT = 64  # behind the slot's sequence number
 
 
@@ -46,6 +46,7 @@ class FrameMeta:
         luma_mean: Mean brightness, 0..255.
         luma_sd: Its standard deviation over the picture.
         skipped: Pictures of this capture process that could not be decoded so far.
+        key_frame_s: Longest time between two key frames so far, 0 if there are none.
     """
 
     number: int
@@ -58,6 +59,7 @@ class FrameMeta:
     luma_mean: float = 128.0
     luma_sd: float = 50.0
     skipped: int = 0
+    key_frame_s: float = 0.0
 
 
 class FrameRing:
@@ -115,6 +117,7 @@ class FrameRing:
             meta.luma_mean,
             meta.luma_sd,
             meta.skipped,
+            meta.key_frame_s,
         )
         target = np.frombuffer(self._map, np.uint8, picture.size, base + _PAGE)
         target[:] = picture.reshape(-1)

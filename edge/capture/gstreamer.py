@@ -27,7 +27,6 @@ from edge.frames import Frame
 from engines.errors import DataError, TemporaryError, UnavailableError, UsageError
 
 LAUNCHER = "gst-launch-1.0"
-SCHEME = "gst:"
 CSI = re.compile(r"csi://(\d+)(?:\?width=(\d+)&height=(\d+)&fps=(\d+))?")
 
 # The newest picture wins here too; Y4M knows I420, whatever the camera gives.
@@ -81,7 +80,7 @@ class GstreamerSource:
             self._words = shlex.split(pipeline)
         except ValueError as error:
             raise UsageError(f"the pipeline cannot be read: {error}", where=pipeline) from error
-        self.name = name or SCHEME + (self._words[0] if self._words else "")
+        self.name = name or "gst:" + (self._words[0] if self._words else "")
         self._given_fps = checked_fps(fps)
         self.fps = self._given_fps or DEFAULT_FPS
         self.frame_count: int | None = None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge.capture.camera import CameraSource
-from edge.capture.gstreamer import CSI, SCHEME, GstreamerSource, csi_pipeline
-from edge.capture.mjpeg import MjpegSource, NotMultipartError
 from edge.capture.redact import redact_address
-from edge.capture.source import Source
+
+if TYPE_CHECKING:
+    from edge.capture.source import Source
+
+_CSI = "csi:"
+_GSTREAMER = "gst:"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class LiveCamera:
     @property
     def name(self) -> str:
         """For messages: without a login."""
-        if self.address.startswith(SCHEME):
+        if self.address.startswith(_GSTREAMER):
             return self.address.split("!")[0].split()[0]
         return redact_address(self.address)
 
@@ -53,19 +55,37 @@ class LiveCamera:
 def enter_source(camera: LiveCamera) -> Source:
     """Connect to a camera, and give its entered source.
 
+    Each kind is imported only where it is used: a capture process begins with every reconnect, and
+    half of its time would go into libraries that this camera does not need.
+
     Raises:
         VigilError: It cannot be opened; see the sources.
     """
     address = camera.address
-    if CSI.match(address):
-        return GstreamerSource(
-            csi_pipeline(address), fps=camera.fps, name=address.split("?")[0]
-        ).__enter__()
-    if address.startswith(SCHEME):
-        return GstreamerSource(address.removeprefix(SCHEME), fps=camera.fps).__enter__()
+    if address.startswith((_CSI, _GSTREAMER)):
+        return _enter_gstreamer(camera)
     if address.lower().startswith(("http://", "https://")):
+        from edge.capture.mjpeg import MjpegSource, NotMultipartError  # noqa: PLC0415
+
         try:
             return MjpegSource(address, fps=camera.fps).__enter__()
         except NotMultipartError:
             pass  # HLS, a video file: FFmpeg's part
+    if "://" in address:
+        from edge.capture.ffmpeg import FfmpegSource  # noqa: PLC0415
+
+        return FfmpegSource(address, fps=camera.fps).__enter__()
+    from edge.capture.camera import CameraSource  # noqa: PLC0415
+
     return CameraSource(address, fps=camera.fps, follow_size=True).__enter__()
+
+
+def _enter_gstreamer(camera: LiveCamera) -> Source:
+    from edge.capture.gstreamer import GstreamerSource, csi_pipeline  # noqa: PLC0415
+
+    address = camera.address
+    if address.startswith(_CSI):
+        source = GstreamerSource(csi_pipeline(address), fps=camera.fps, name=address.split("?")[0])
+    else:
+        source = GstreamerSource(address.removeprefix(_GSTREAMER), fps=camera.fps)
+    return source.__enter__()

@@ -189,7 +189,13 @@ class CameraSupervisor:
             self._dark_since_s = None
         elif self._dark_since_s is None:
             self._dark_since_s = now_s
-        self._machine.frame(now_s, number=meta.number, still_s=meta.still_s, changes=meta.changes)
+        self._machine.frame(
+            now_s,
+            number=meta.number,
+            still_s=meta.still_s,
+            changes=meta.changes,
+            key_frame_s=meta.key_frame_s,
+        )
 
     def _reconcile(self) -> None:
         """Have the capture process that the machine wants, or none."""

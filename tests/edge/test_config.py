@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.capture.camera_state import Patience
 from edge.config import Config, ConfigFileError, config_from_text, load_config
+from edge.events.film import FilmSpec
+from edge.scoring.cell_rules import CellRules, Zone
 from edge.yaml_positions import parse
 from engines.errors import InputMissingError
 
@@ -165,3 +168,60 @@ def test_any_text_is_refused_with_problems(text: str) -> None:
 @given(st.sampled_from(GOOD.splitlines()), st.text(max_size=12))
 def test_any_broken_line_is_told_or_harmless(line: str, text: str) -> None:
     assert problems_or_none(GOOD.replace(line, text, 1)) != ["an error without problems"]
+
+
+CAMERAS = """\
+schema_version: 1
+bundle: bundle
+state: state
+analysis_fps: 8
+defaults: {stale_after: 4s, backoff_max: 2m, clip: {pre_roll: 3s, post_roll: 2s}}
+cameras:
+  yard:
+    source: rtsp://10.0.0.7/one
+    lost_after: 500ms
+    masks: [[[0, 0], [1, 0], [1, 0.2], [0, 0.2]]]
+    zones:
+      gate: {polygon: [[0.5, 0.5], [1, 0.5], [1, 1]], threshold_offset: -0.5}
+    overlay: [[[0, 0], [0.3, 0], [0.3, 0.05]]]
+  csi: {source: "csi://0?width=1280&height=720&fps=15", enabled: false}
+  test: {source: "gst:videotestsrc ! videorate", clip: {fps: 2, width: 320, max_size: 4MiB}}
+"""
+
+
+def test_cameras_have_limits_places_and_clips() -> None:
+    config = good(CAMERAS)
+    yard = config.cameras["yard"]
+    assert config.analysis_fps == 8.0
+    assert yard.patience == Patience(stale_s=4.0, lost_s=0.5, backoff_max_s=120.0)
+    assert yard.rules == CellRules(
+        masks=(((0.0, 0.0), (1.0, 0.0), (1.0, 0.2), (0.0, 0.2)),),
+        zones=(Zone("gate", ((0.5, 0.5), (1.0, 0.5), (1.0, 1.0)), -0.5),),
+    )
+    assert yard.overlay == (((0.0, 0.0), (0.3, 0.0), (0.3, 0.05)),)
+    assert yard.clip is not None
+    assert yard.clip.spec == FilmSpec(pre_s=3.0, post_s=2.0)
+    assert config.cameras["csi"].source == "csi://0?width=1280&height=720&fps=15"
+    assert not config.cameras["csi"].enabled
+    assert config.cameras["test"].source == "gst:videotestsrc ! videorate"
+    assert config.cameras["test"].clip is not None
+    assert config.cameras["test"].clip.spec == FilmSpec(5.0, 5.0, 2.0, 320, 4 * 2**20)
+
+
+def test_mistakes_deep_in_a_camera_are_told_at_their_line() -> None:
+    text = CAMERAS.replace("lost_after: 500ms", "lost_afer: 500ms")
+    text = text.replace("[1, 0.2]", "[1, 1.2]").replace("polygon: ", "polygn: ")
+    text = text.replace("[0.3, 0], [0.3, 0.05]", "[0.5, 0.5], [1, 1]").replace("fps: 2,", "fp: 2,")
+    text = text.replace("csi://0", "csi://front").replace("post_roll: 2s", "post_role: 2s")
+    found = problems_of(text)
+    expected = [
+        "gate.yaml:5:67: defaults.clip.post_role: unknown key; did you mean `post_roll`?",
+        "gate.yaml:9:5: cameras.yard.lost_afer: unknown key; did you mean `lost_after`?",
+        "gate.yaml:10:34: cameras.yard.masks[0][2][1]: Input should be less than or equal to 1",
+        "gate.yaml:12:7: cameras.yard.zones.gate.polygon: the key `polygon` is missing",
+        "gate.yaml:12:14: cameras.yard.zones.gate.polygn: unknown key; did you mean `polygon`?",
+        "gate.yaml:13:15: cameras.yard.overlay[0]: the corners lie on one line",
+        "gate.yaml:14:9: cameras.csi.source: this is not the address of a CSI camera",
+        "gate.yaml:15:57: cameras.test.clip.fp: unknown key; did you mean `fps`?",
+    ]
+    assert [told.split(", so ")[0].split("; write ")[0] for told in found] == expected

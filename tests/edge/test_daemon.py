@@ -272,14 +272,17 @@ def test_a_recording_that_breaks_off_ends_its_event_and_leaves_the_others_alone(
 def test_a_live_camera_that_is_lost_ends_its_event_comes_back_and_ends_no_run(
     tmp_path: Path, broker: Broker
 ) -> None:
+    patience = {"stale_s": 30.0, "connect_s": 30.0}
     jobs = [
-        CameraJob("yard", live(100.0, lengths=(20, 0, 0, 15))),
-        CameraJob("door", live(100.0)),
+        CameraJob("yard", live(100.0, lengths=(20, 0, 0, 15), **patience)),
+        CameraJob("door", live(100.0, **patience)),
     ]
     one = daemon(tmp_path, broker.url, {"yard": [5.0] * 30, "door": [1.0]}, jobs=jobs)
     with Subscriber(broker.port) as subscriber:
         with Running(one) as running:
-            wait_until(lambda: [e["phase"] for e in subscriber.events()].count("start") == 3)
+            wait_until(
+                lambda: [e["phase"] for e in subscriber.events()].count("start") == 3, timeout_s=60
+            )
             said = [p for t, p, _ in subscriber.messages if t == TOPICS.camera_state("yard")]
         events = subscriber.events()
         jsonschema.validate(events[1], load_schema())
@@ -300,7 +303,9 @@ def test_a_live_camera_that_is_lost_ends_its_event_comes_back_and_ends_no_run(
 def test_live_cameras_share_a_batch_at_the_common_beat(tmp_path: Path, broker: Broker) -> None:
     names = ("yard", "door", "gate")
     jobs = [CameraJob(name, live(fps)) for name, fps in zip(names, (60.0, 70.0, 80.0), strict=True)]
-    one = daemon(tmp_path, broker.url, dict.fromkeys(names, [1.0]), jobs=jobs, analysis_fps=20.0)
+    one = daemon(
+        tmp_path, broker.url, {name: [1.0] for name in names}, jobs=jobs, analysis_fps=20.0
+    )
     with Running(one) as running:
         time.sleep(1.2)
     pipeline = one._pipeline
@@ -326,6 +331,7 @@ def test_observers_are_told_everything_and_a_broken_one_disturbs_nobody(
             self.seen.append((status.name, status.state))
 
         def scored(self, camera: str, frame: Frame, scored: ScoreMap) -> None:
+            assert scored.frame_index == frame.index
             self.seen.append((camera, frame.index))
 
         def event(self, event: Any) -> None:
@@ -343,7 +349,7 @@ def test_observers_are_told_everything_and_a_broken_one_disturbs_nobody(
     class Broken(Observer):
         calls = 0
 
-        def scored(self, camera: str, frame: Frame, scored: ScoreMap) -> None:
+        def turned(self) -> None:
             self.calls += 1
             raise RuntimeError("a bug in the page")
 

@@ -14,7 +14,7 @@ from edge.capture.process import News
 
 @dataclass
 class TimedCapture:
-    """Frames at their own speed from its start, then a failure, or nothing more."""
+    """Frames at their own speed; fails when `length` of them were taken."""
 
     fps: float
     length: int | None = None
@@ -22,18 +22,18 @@ class TimedCapture:
     size: tuple[int, int] = (40, 60)
     started_s: float = field(default_factory=time.monotonic)
     told: int = 0
+    taken: int = 0
     stopped: bool = False
 
     def _count(self) -> int:
-        count = int((time.monotonic() - self.started_s) * self.fps)
-        return count if self.length is None else min(count, self.length)
+        return 0 if self.length == 0 else int((time.monotonic() - self.started_s) * self.fps)
 
     def news(self, timeout_s: float) -> News:
-        if self._count() == self.told:
+        if self._count() == self.told and self.length != 0:
             time.sleep(min(timeout_s, 1.0 / self.fps))
         fresh = self._count() > self.told
         self.told = self._count()
-        done = self.length is not None and self.told >= self.length
+        done = self.length is not None and self.taken >= self.length
         return News(picture=fresh, failure=self.failure if done else None)
 
     def peek(self) -> FrameMeta | None:
@@ -48,6 +48,7 @@ class TimedCapture:
         meta = self.peek()
         if meta is None:
             return None
+        self.taken += 1
         return meta, np.full((*self.size, 3), meta.number % 256, np.uint8)
 
     def resident_bytes(self) -> int:
@@ -74,6 +75,7 @@ class ScriptedCapture:
         self.queue.append(News(picture=True))
 
     def news(self, timeout_s: float) -> News:
+        del timeout_s  # time is the test's affair
         return self.queue.pop(0) if self.queue else News()
 
     def peek(self) -> FrameMeta | None:
