@@ -30,6 +30,7 @@ import structlog
 from edge.clock import Clock
 from edge.events.event import Payload
 from edge.events.identifiers import uuid7
+from edge.publish.clock_repair import distance_s, needs_repair, repaired
 from edge.publish.local_disk import require_local
 from edge.publish.outbox_file import (
     boot_id,
@@ -38,6 +39,7 @@ from edge.publish.outbox_file import (
     open_database,
     put_aside,
     transaction,
+    waiting,
 )
 from edge.publish.outbox_messages import MessageWriter
 from edge.publish.outbox_space import Space
@@ -139,6 +141,9 @@ class Outbox:
         self._space.look()
         with transaction(self._db) as db:
             self._insert(db, seq=seq, kind=phase, event_id=event_id, text=text)
+            if needs_repair(payload):
+                values = (seq, self._boot_id, distance_s(self._clock))
+                db.execute("INSERT OR REPLACE INTO unsynced VALUES (?, ?, ?)", values)
             if phase == "end":
                 db.execute("DELETE FROM open_events WHERE event_id = ?", (event_id,))
             else:
@@ -162,14 +167,12 @@ class Outbox:
 
     def fetch(self, *, after: int, limit: int) -> list[Row]:
         """The oldest waiting messages with numbers above `after`, in order."""
-        found = self._db.execute(
-            "SELECT seq, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?",
-            (after, limit),
-        ).fetchall()
-        rows = [Row(*row) for row in found]
-        for row in rows:
-            self._handed_bytes[row.seq] = len(row.payload)
-            self._handed = max(self._handed, row.seq)
+        found = waiting(self._db, boot=self._boot_id, after=after, limit=limit)
+        rows = []
+        for seq, topic, text, distance in found:
+            self._handed_bytes[seq] = len(text)
+            self._handed = max(self._handed, seq)
+            rows.append(Row(seq, topic, self._with_right_times(text, distance)))
         return rows
 
     def delete(self, seqs: Iterable[int]) -> None:
@@ -180,7 +183,8 @@ class Outbox:
         """
         gone = list(seqs)
         with transaction(self._db) as db:
-            db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in gone])
+            for table in ("outbox", "unsynced"):
+                db.executemany(f"DELETE FROM {table} WHERE seq = ?", [(seq,) for seq in gone])  # noqa: S608  # names of ours
         for seq in gone:
             size = self._handed_bytes.pop(seq, None)
             if size is not None:
@@ -270,6 +274,11 @@ class Outbox:
 
     def _gap(self, reason: GapReason) -> GapEncoder:
         return lambda first, last, seq: self._writer.gap(reason, first, last, seq=seq)
+
+    def _with_right_times(self, text: str, distance: float | None) -> str:
+        if distance is None or self._clock.state() != "synced":
+            return text
+        return repaired(text, error_s=distance_s(self._clock) - distance)
 
     def _insert(
         self, db: sqlite3.Connection, *, seq: int, kind: str, event_id: str | None, text: str
