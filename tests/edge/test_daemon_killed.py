@@ -20,7 +20,7 @@ from edge.clock import SystemClock
 from edge.events.event import load_schema
 from edge.publish.outbox import Outbox
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 TESTS = Path(__file__).parents[1]
 KILLS = int(os.environ.get("VIGIL_KILLS", "15"))

@@ -60,7 +60,7 @@ def test_the_limit_is_the_brokers_to_the_byte(tmp_path: Path) -> None:
     assert BrokerLimits().takes("t", b"x" * 10**7)
 
 
-def test_a_broker_that_smaller_than_any_message_is_told_and_nothing_is_lost(
+def test_a_broker_too_narrow_for_any_message_is_told_and_nothing_is_lost(
     tmp_path: Path,
 ) -> None:
     with (

@@ -22,6 +22,7 @@ def test_growth_is_told_and_peaks_that_come_back_are_not() -> None:
 
 
 @pytest.mark.broker
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_four_cameras_and_a_broker_that_goes_away_lose_nothing(tmp_path: Path) -> None:
     plan = Plan(seconds=32.0, warm_up_s=12.0, cycle_s=8.0, down_s=2.5, speed=2.0)
