@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from edge.config_broker import MqttConfig, OutboxConfig
+from edge.config_broker import HomeAssistantConfig, MqttConfig, OutboxConfig
 from edge.config_cameras import CameraConfig, CameraDefaults
 from edge.config_metrics import MetricsConfig
 from edge.config_page import PageConfig
@@ -55,6 +55,7 @@ class Config(Section):
         outbox: Bounds of the outbox.
         page: The page for a browser; none if not given.
         metrics: Where Prometheus finds the metrics; not given: nowhere.
+        home_assistant: Whether the device appears in Home Assistant by itself.
         defaults: For all cameras.
         cameras: By name.
     """
@@ -72,6 +73,7 @@ class Config(Section):
     outbox: OutboxConfig = OutboxConfig()
     page: PageConfig | None = None
     metrics: MetricsConfig | None = None
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     defaults: CameraDefaults = CameraDefaults()
     cameras: Annotated[dict[Name, CameraConfig], Field(min_length=1)]
 
@@ -178,7 +180,7 @@ def _problem(details: ErrorDetails, document: Document) -> Problem:
     elif kind == "missing":
         message = f"the key `{path[-1]}` is missing"
         return Problem(document.position(path[:-1]), path, message)
-    elif kind == "string_pattern_mismatch" and path[-1] != "prefix":
+    elif kind == "string_pattern_mismatch" and "prefix" not in path:
         message = "names are 1 to 32 of a-z, 0-9, _ and -"
     elif kind == "value_error":
         message = message.removeprefix("Value error, ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, WithJsonSchema, field_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from edge.config_values import Count, Duration, FilePath, Section, Size
 from edge.publish.address import BrokerAddress
@@ -23,6 +23,8 @@ class MqttConfig(Section):
         ca_file: Certificate authority for TLS; the system's if not given.
         certificate_file: Client certificate for TLS.
         key_file: Its key.
+        insecure_skip_verify: Believe any certificate of the broker.
+        snapshots: Publish the newest event's picture of each camera, retained; off for privacy.
         keepalive: Silence after which the connection is tested.
         reconnect_max: Longest pause between attempts to connect.
         flush: How long an ending run waits for the broker to take what is left.
@@ -38,6 +40,8 @@ class MqttConfig(Section):
     ca_file: FilePath | None = None
     certificate_file: FilePath | None = None
     key_file: FilePath | None = None
+    insecure_skip_verify: bool = False
+    snapshots: bool = False
     keepalive: Annotated[Duration, Field(ge=5, le=3600)] = 30.0
     reconnect_max: Annotated[Duration, Field(gt=0, le=3600)] = 60.0
     flush: Annotated[Duration, Field(ge=0, le=600)] = 10.0
@@ -51,6 +55,16 @@ class MqttConfig(Section):
             raise ValueError(f"{error.what}; {error.mend}") from error
         return value
 
+    @model_validator(mode="after")
+    def _files_fit(self) -> MqttConfig:
+        """Files for TLS are of use only with TLS, and a key only with its certificate."""
+        files = (self.ca_file, self.certificate_file, self.key_file)
+        if any(files) and not self.address.tls:
+            raise ValueError("files for TLS need an address that begins with mqtts://")
+        if self.key_file is not None and self.certificate_file is None:
+            raise ValueError("key_file needs certificate_file")
+        return self
+
     @field_validator("protocol", mode="before")
     @classmethod
     def _five(cls, value: object) -> object:
@@ -61,6 +75,20 @@ class MqttConfig(Section):
     def address(self) -> BrokerAddress:
         """The parsed `url`."""
         return BrokerAddress.parse(self.url)
+
+
+class HomeAssistantConfig(Section):
+    """Home Assistant.
+
+    Attributes:
+        discovery: Describe the device and its cameras, so that they appear there by themselves.
+        prefix: Its discovery prefix.
+    """
+
+    discovery: bool = False
+    prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]+(/[a-zA-Z0-9_-]+)*$", max_length=64)] = (
+        "homeassistant"
+    )
 
 
 class OutboxConfig(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from edge.scoring.cell_rules import area
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_LARGEST_BYTES = 2.0**63  # more than any disk; numbers without end are no whole numbers
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
 
 
@@ -37,7 +39,8 @@ def _seconds(value: object) -> float:
 
 
 def _bytes(value: object) -> int:
-    return int(_quantity(value, _UNITS_BYTES, "64MiB"))
+    size = _quantity(value, _UNITS_BYTES, "64MiB")
+    return int(min(size, _LARGEST_BYTES))
 
 
 def _quantity_schema(units: Mapping[str, float], example: str) -> dict[str, Any]:
@@ -48,7 +51,13 @@ def _quantity_schema(units: Mapping[str, float], example: str) -> dict[str, Any]
 def absolute(path: Path, info: ValidationInfo) -> Path:
     """A path as counted from the configuration's folder."""
     folder: Path = (info.context or {}).get("folder", Path.cwd())
-    return folder / path.expanduser()
+    if "\0" in str(path):
+        raise ValueError("a path holds no NUL character")
+    os.fsencode(path)  # half a character (a lone surrogate) is an error here, not when it is opened
+    try:
+        return folder / path.expanduser()
+    except RuntimeError:
+        raise ValueError("this user has no home folder here; write the path out") from None
 
 
 Switch = Annotated[bool, Field(strict=True)]

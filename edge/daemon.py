@@ -29,6 +29,7 @@ from edge.events.event import Event, end_after_restart
 from edge.events.recorder import Recorder
 from edge.events.tracker import Detector, EventTracker
 from edge.feeds import Feed, NoFeed, RecordingFeed
+from edge.home_assistant import HomeAssistant
 from edge.loop import Loop
 from edge.observer import Observer, Observers
 from edge.publish.outbox import Outbox
@@ -81,18 +82,7 @@ class Daemon:
         self._publisher = Publisher(settings=settings.broker, outbox=self._outbox, clock=clock)
         self._recorder = Recorder(folder=settings.media, sink=self._sink)
         self._cameras: list[WatchedCamera] = []
-        self._observers = Observers(
-            [
-                Announcer(
-                    publisher=self._publisher,
-                    outbox=self._outbox,
-                    topics=self._topics,
-                    model=detector.model,
-                    clock=clock,
-                ),
-                *observers,
-            ]
-        )
+        self._observers = Observers([*self._tellers(outbox), *observers])
         # Plain, because it is set in signal handlers: a lock taken there could be held below.
         self._stops = 0
         self._announce = threading.Event()
@@ -106,6 +96,30 @@ class Daemon:
             announce=self._announce,
             clock=clock,
         )
+
+    def _tellers(self, outbox: Outbox) -> list[Observer]:
+        """The parts that keep the retained topics true."""
+        settings, broker, model = self._settings, self._settings.broker, self._detector.model
+        pictures = settings.media if settings.snapshots else None
+        announcer = Announcer(
+            publisher=self._publisher,
+            outbox=self._outbox,
+            topics=self._topics,
+            model=model,
+            clock=self._clock,
+            state=outbox.path.parent,
+            pictures=pictures,
+            verified=not (broker.address.tls and broker.tls.skip_verify),
+        )
+        home_assistant = HomeAssistant(
+            publisher=self._publisher,
+            outbox=self._outbox,
+            topics=self._topics,
+            prefix=settings.home_assistant,
+            release=model.release,
+            snapshots=pictures is not None,
+        )
+        return [announcer, home_assistant]
 
     def request_stop(self) -> None:
         """End the run soon; a second request gives up delivering. For signal handlers."""

@@ -89,6 +89,8 @@ class DaemonSettings:
         broker: How to reach the broker, and the topics.
         media: Folder for pictures; None: none are written.
         flush_s: How long a run that has ended by itself waits for the broker.
+        home_assistant: Discovery prefix of Home Assistant; None: it is told nothing.
+        snapshots: The newest event's picture of each camera goes to a retained topic.
         expected_fps: Frame rate that the model was trained at; None: not known.
         analysis_fps: Live cameras are all asked for a frame at this beat; None: as they come.
     """
@@ -96,5 +98,7 @@ class DaemonSettings:
     broker: BrokerSettings
     media: Path | None
     flush_s: float = 10.0
+    home_assistant: str | None = None
+    snapshots: bool = False
     expected_fps: float | None = None
     analysis_fps: float | None = None

@@ -28,9 +28,10 @@ from edge.page.open import open_page
 from edge.pipeline import Pipeline
 from edge.probe import Probe
 from edge.publish.address import Topics, find_login
-from edge.publish.connection import TlsFiles
+from edge.publish.home_assistant import birth_topic
 from edge.publish.outbox import Bounds, Outbox
 from edge.publish.publisher import BrokerSettings
+from edge.publish.tls import TlsFiles
 from edge.site import site_of
 from edge.watchdog import Watchdog
 from engines.bundle import Bundle, load_bundle
@@ -78,11 +79,14 @@ def open_daemon(
             clock=clock,
             bounds=Bounds(config.outbox.max_rows, config.outbox.max_size),
         )
+        home = config.home_assistant
         daemon = Daemon(
             settings=DaemonSettings(
                 broker=broker,
                 media=config.media_folder,
                 flush_s=config.mqtt.flush,
+                home_assistant=home.prefix if home.discovery else None,
+                snapshots=config.mqtt.snapshots,
                 expected_fps=bundle.model.frame.fps,
                 analysis_fps=analysis_fps,
             ),
@@ -195,14 +199,20 @@ def broker_settings(config: Config) -> BrokerSettings:
 
     Raises:
         InputMissingError: The password file cannot be read.
-        ConfigError: A password but no user.
+        ConfigError: A password but no user, or files for TLS that cannot be used.
     """
-    mqtt = config.mqtt
+    mqtt, home = config.mqtt, config.home_assistant
+    tls = TlsFiles(
+        mqtt.ca_file, mqtt.certificate_file, mqtt.key_file, skip_verify=mqtt.insecure_skip_verify
+    )
+    if mqtt.address.tls:
+        tls.check()
     return BrokerSettings(
         address=mqtt.address,
         topics=Topics(config.device, mqtt.prefix),
         login=find_login(mqtt.address, username=mqtt.username, password_file=mqtt.password_file),
-        tls=TlsFiles(mqtt.ca_file, mqtt.certificate_file, mqtt.key_file),
+        tls=tls,
+        birth=birth_topic(home.prefix) if home.discovery else None,
         protocol=None if mqtt.protocol == "auto" else mqtt.protocol,
         keepalive_s=int(mqtt.keepalive),
         reconnect_max_s=mqtt.reconnect_max,

@@ -30,6 +30,7 @@ ORDER = (
     "doctor",
     "commission",
     "bench",
+    "ha",
     "ablate",
     "survey",
 )

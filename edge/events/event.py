@@ -92,8 +92,9 @@ class Event:
         rev: 1 at the start, +1 with each message.
         device: Name of the device.
         camera: Name of the camera.
-        started_at: Wall clock of the first frame above the threshold, UTC.
-        at: Wall clock of the newest frame that this message depends on.
+        started_at: Wall clock of the first frame above the threshold, UTC: when it was captured;
+            of a recording, which does not say that, when it was watched.
+        at: The same of the newest frame that this message depends on.
         ended_at: Wall clock at which the event fell quiet; only at the end.
         duration_s: From the first frame above the threshold, on the source's clock.
         frame: Number of the newest frame.
