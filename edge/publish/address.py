@@ -85,15 +85,18 @@ def find_login(
     """The login from configuration, address and environment; the first that is set wins.
 
     User: configuration, address, ``VIGIL_MQTT_USERNAME``. Password: configured file,
-    ``VIGIL_MQTT_PASSWORD_FILE``, the systemd credential ``mqtt_password``, ``VIGIL_MQTT_PASSWORD``.
+    ``VIGIL_MQTT_PASSWORD_FILE``, ``VIGIL_MQTT_PASSWORD``, the systemd credential ``mqtt_password``.
 
     Raises:
         InputMissingError: The password file cannot be read.
         ConfigError: A password but no user.
     """
     user = username or address.username or environment.get(USERNAME_VARIABLE)
-    path = password_file or _named_file(environment)
-    password = environment.get(PASSWORD_VARIABLE) if path is None else _read_secret(path)
+    named, given = environment.get(PASSWORD_FILE_VARIABLE), environment.get(PASSWORD_VARIABLE)
+    path = password_file or (Path(named) if named else None)
+    if path is None and given is None:
+        path = _credential(environment)
+    password = given if path is None else _read_secret(path)
     if password and not user:
         raise ConfigError(
             "there is a password for the broker but no user name",
@@ -157,9 +160,8 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
     return parts, port
 
 
-def _named_file(environment: Mapping[str, str]) -> Path | None:
-    if named := environment.get(PASSWORD_FILE_VARIABLE):
-        return Path(named)
+def _credential(environment: Mapping[str, str]) -> Path | None:
+    """The file of a `LoadCredential=mqtt_password:...`, if the service manager gave one."""
     folder = environment.get(CREDENTIALS_VARIABLE)
     credential = Path(folder) / CREDENTIAL if folder else None
     return credential if credential is not None and credential.is_file() else None
