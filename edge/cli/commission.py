@@ -76,7 +76,7 @@ def commission(
     show: bool,
     as_json: bool,
 ) -> None:
-    r"""Watch CAMERA of CONFIG while nothing unusual happens; learn cell statistics and threshold.
+    """Watch CAMERA of CONFIG while nothing unusual happens; learn cell statistics and threshold.
 
     The first third of the footage gives the statistics, the rest the threshold, counted in alarm
     events as the daemon would raise them. Says how sure that is. The result counts from the next
@@ -92,7 +92,7 @@ def commission(
       vigil commission gate.yaml yard --accept little-footage
       vigil commission gate.yaml yard --undo
     Exit code 77: learned and kept, but not used; it has to be accepted.
-    """
+    """  # noqa: D301  # click keeps the lines after a backspace as they are
     resolved = load_config(config)
     name = _camera(resolved, camera)
     store = SiteStore(site_folder(resolved, name))

@@ -28,7 +28,7 @@ UNWELL = 1
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 def doctor(config: Path, cameras: bool, camera_seconds: float, as_json: bool) -> None:
-    r"""Look at everything that CONFIG names, in the order in which it is needed.
+    """Look at everything that CONFIG names, in the order in which it is needed.
 
     Configuration, folders and their rights, disk, password files, clock, memory, GPU, bundle,
     networks against their golden answers, outbox, broker (a message there and back), each camera.
@@ -37,7 +37,7 @@ def doctor(config: Path, cameras: bool, camera_seconds: float, as_json: bool) ->
 
     \b
     Exit code: 0 nothing failed, 1 something did.
-    """
+    """  # noqa: D301  # click keeps the lines after a backspace as they are
     findings: list[Finding] = []
     found = examine(config, clock=SystemClock(), cameras=cameras, camera_s=camera_seconds)
     for finding in found:

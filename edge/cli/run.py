@@ -68,7 +68,7 @@ _TRY_ONLY = (
     "--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output."
 )
 def run(config: Path | None, check: bool, schema: bool, as_json: bool, **options: Any) -> None:
-    r"""Watch the cameras of CONFIG (YAML), or one SOURCE with one BUNDLE for a first try.
+    """Watch the cameras of CONFIG (YAML), or one SOURCE with one BUNDLE for a first try.
 
     Each event is published at QoS 1 on vigil/DEVICE/event as `start`, `update` and `end`, with a
     picture of its peak and the score map. Messages lie in an outbox on the disk until the broker
@@ -82,7 +82,7 @@ def run(config: Path | None, check: bool, schema: bool, as_json: bool, **options
     Examples:
       vigil run gate.yaml
       vigil run --bundle bundle/ --source yard.mp4 --mqtt mqtt://localhost:1883
-    """
+    """  # noqa: D301  # click keeps the lines after a backspace as they are
     if schema:
         click.echo(SCHEMA_PATH.read_text(encoding="utf-8"), nl=False)
         return

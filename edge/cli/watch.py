@@ -37,7 +37,7 @@ def watch(
     key_file: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Subscribe at the broker URL (mqtt://host[:port]) and print what it sends.
+    """Subscribe at the broker URL (mqtt://host[:port]) and print what it sends.
 
     Repeated messages are left out, and a jump in the numbers of a device is told on standard error.
     Ends by itself only with --count or --timeout; otherwise it connects again when the broker
@@ -45,7 +45,7 @@ def watch(
 
     \b
     Exit code 75: --timeout passed before --count messages came.
-    """
+    """  # noqa: D301  # click keeps the lines after a backspace as they are
     address = BrokerAddress.parse(url)
     tls = TlsFiles(ca_file, certificate_file, key_file)
     if address.tls:

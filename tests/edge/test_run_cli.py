@@ -218,3 +218,11 @@ def test_check_needs_no_broker_bundle_or_camera(tmp_path: Path) -> None:
     assert "no problem found, 1 camera(s)" in result.stderr
     file.write_text("schema_version: 2\n")
     assert isinstance(invoke(str(file), "--check").exception, ConfigError)
+
+
+def test_examples_of_the_help_stand_on_lines_of_their_own() -> None:
+    for command in ("run", "watch", "doctor", "commission"):
+        shown = CliRunner().invoke(main, [command, "--help"]).output
+        assert "\\b" not in shown
+        if "Examples:" in shown:
+            assert "  Examples:\n    vigil " in shown
