@@ -15,6 +15,7 @@ from support.broker import Broker, Subscriber, free_port, running_broker, wait_u
 from support.bundles import tiny_bundle
 from support.recordings import write_recording
 
+from edge.cli.main import main
 from edge.cli.run import run
 from edge.events.event import load_schema
 from engines.errors import ConfigError, UsageError
