@@ -19,7 +19,7 @@ COARSE_PX = 4
 
 
 class Observed(Protocol):
-    """One frame at working size; see `Observation`. On a GPU an array comes when it is asked for."""
+    """One frame at working size; see `Observation`. From a GPU an array comes when asked for."""
 
     @property
     def index(self) -> int:

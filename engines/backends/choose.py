@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -20,22 +21,38 @@ from engines.plan_cache import PlanCache, default_folder
 AUTO = "auto"
 _log = structlog.get_logger()
 
-Maker = Callable[[NetworkSpec, Precision, int], Backend]
+
+@dataclass(frozen=True)
+class Resources:
+    """What a backend may use.
+
+    Attributes:
+        threads: Inside one operator; 0 lets the library choose.
+        stream: Handle of the CUDA stream to run on; 0: one of its own.
+    """
+
+    threads: int = 0
+    stream: int = 0
 
 
-def _onnxruntime_cpu(network: NetworkSpec, precision: Precision, threads: int) -> Backend:
+Maker = Callable[[NetworkSpec, Precision, Resources], Backend]
+
+
+def _onnxruntime_cpu(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
     return OnnxRuntimeCpu(
         input_name=network.input,
         output_name=network.output,
         precision=precision,
-        threads=threads,
+        threads=resources.threads,
     )
 
 
-def _tensorrt(network: NetworkSpec, precision: Precision, threads: int) -> Backend:
-    del threads
+def _tensorrt(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
     return TensorRtBackend(
-        input_name=network.input, output_name=network.output, precision=precision
+        input_name=network.input,
+        output_name=network.output,
+        precision=precision,
+        stream=resources.stream,
     )
 
 
@@ -48,7 +65,7 @@ BACKENDS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
 
 
 def open_backend(
-    bundle: Bundle, network: NetworkSpec, *, name: str = AUTO, threads: int = 0
+    bundle: Bundle, network: NetworkSpec, *, name: str = AUTO, threads: int = 0, stream: int = 0
 ) -> Backend:
     """Load a bundle's network into a backend.
 
@@ -60,6 +77,7 @@ def open_backend(
         network: The network, as the model describes it.
         name: A key of `BACKENDS`, or ``auto``.
         threads: Threads inside one operator; 0 lets the library choose.
+        stream: Handle of the CUDA stream to run on, where the backend has one; 0: its own.
 
     Raises:
         UsageError: No backend of that name.
@@ -78,9 +96,9 @@ def open_backend(
             if precision not in network.files:
                 continue
             file = bundle.path(network.files[precision])
-            if name == AUTO and candidate == TENSORRT and not _plan_was_built(file):
+            if name == AUTO and candidate == TENSORRT and not plan_was_built(file):
                 continue
-            backend = make(network, precision, threads)
+            backend = make(network, precision, Resources(threads, stream))
             try:
                 backend.load(file)
             except UnavailableError as error:
@@ -100,7 +118,7 @@ def open_backend(
     )
 
 
-def _plan_was_built(file: Path) -> bool:
+def plan_was_built(file: Path) -> bool:
     """Whether someone built a plan of this network here; cheap, and needs no TensorRT."""
     plans = PlanCache(default_folder()).plans()
     if not plans:

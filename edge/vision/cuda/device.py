@@ -45,6 +45,13 @@ class Buffer:
         step = int(np.prod(inner, dtype=np.int64)) * self.dtype.itemsize
         return Buffer(self.address + index * step, inner, self.dtype, self.owner)
 
+    def rows(self, start: int, stop: int) -> Buffer:
+        """The view `self[start:stop]`, without a copy; 0 <= start <= stop <= rows."""
+        inner = self.shape[1:]
+        step = int(np.prod(inner, dtype=np.int64)) * self.dtype.itemsize
+        shape = (stop - start, *inner)
+        return Buffer(self.address + start * step, shape, self.dtype, self.owner)
+
 
 Argument = Buffer | int | float
 """Of a kernel; checked against the kernel's own parameter list."""
@@ -53,10 +60,12 @@ Argument = Buffer | int | float
 class Device(Protocol):
     """One GPU and one stream on it: everything happens in the order of the calls.
 
-    `name` is shown in logs and reports.
+    `name` is shown in logs and reports; `stream` is the stream's handle, for libraries that take
+    one.
     """
 
     name: str
+    stream: int
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
         """Memory with undefined contents.

@@ -60,6 +60,8 @@ class PycudaDevice:
         self._context: Any = device.retain_primary_context()
         self._context.push()
         self._stream: Any = self._cuda.Stream()
+        self.stream = int(self._stream.handle)
+        """Handle of the stream, for libraries that run on it."""
         self._functions = self._load(cubins)
         # Freed memory by size: allocating waits for the GPU, and the sizes repeat each frame. One
         # stream runs everything in order, so a block may be taken again at once.

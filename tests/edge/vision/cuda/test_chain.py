@@ -141,7 +141,7 @@ def test_motion_patches_of_the_paper(device: Device) -> None:
         rows, columns = np.nonzero(active)
         scale = option(spec.input, "scale")
         field = window.motion_field(weights, weights)
-        batch = device.download(cells.gather_motion(field, rows, columns, scale))
+        batch = device.download(cells.gather_motion(field, rows, columns, scale=scale))
         values = head.energy(backend.infer(batch))
         assert_energies(expected["motion"], rows, columns, values, tolerance=1e-3)
         looked += len(rows)

@@ -79,6 +79,8 @@ class FakeFunction:
 
 
 class FakeStream:
+    handle = 7
+
     def synchronize(self) -> None:
         """Everything is done already."""
 
