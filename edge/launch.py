@@ -40,9 +40,17 @@ def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
     """
     bundle = load_bundle(config.bundle)
     broker = broker_settings(config)
-    with Pipeline(bundle, backend=config.backend, threads=config.threads) as pipeline:
-        detector = detector_of(bundle, pipeline.backends)
-        _log.info("bundle_loaded", bundle=bundle.model.name, backends=pipeline.backends)
+    with Pipeline(
+        bundle, backend=config.backend, threads=config.threads, compute=config.compute
+    ) as pipeline:
+        detector = detector_of(bundle, pipeline.backends, compute=pipeline.compute)
+        _log.info(
+            "bundle_loaded",
+            bundle=bundle.model.name,
+            backends=pipeline.backends,
+            compute=pipeline.compute,
+            places=pipeline.places,
+        )
         cameras = [camera_job(name, camera) for name, camera in config.cameras.items()]
         outbox = Outbox(
             config.state / OUTBOX_NAME,
@@ -92,7 +100,7 @@ def camera_job(name: str, camera: CameraConfig) -> CameraJob:
     )
 
 
-def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:
+def detector_of(bundle: Bundle, backends: dict[str, str], *, compute: str) -> Detector:
     """What stands behind the scores of a bundle.
 
     Raises:
@@ -104,6 +112,7 @@ def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:
             where=str(bundle.root),
             mend="calibrate it first: vigil calibrate BUNDLE --normal DIR --false-alarms-per-day N",
         )
+    names = sorted({backend.rpartition("/")[0] for backend in backends.values()})
     precisions = sorted({backend.rpartition("/")[2] for backend in backends.values()})
     return Detector(
         alarm=bundle.alarm,
@@ -114,6 +123,8 @@ def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:
             name=bundle.model.name,
             bundle=bundle.digest,
             precision="+".join(precisions) or "none",
+            backend="+".join(names) or "none",
+            compute=compute,
         ),
     )
 

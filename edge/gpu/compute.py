@@ -22,16 +22,18 @@ _log = structlog.get_logger()
 
 
 class GpuCompute:
-    """An `edge.compute.Compute` on a device; closes it at the end.
+    """An `edge.compute.Compute` on a device.
 
     Args:
         device: The GPU.
         stand_in: Let any backend take the place of an engine, through the host's memory: for
             reports on machines without TensorRT, and for tests. Never chosen by itself.
+        owned: Close the device at the end.
     """
 
-    def __init__(self, device: Device, *, stand_in: bool = False) -> None:
+    def __init__(self, device: Device, *, stand_in: bool = False, owned: bool = True) -> None:
         self._device = device
+        self._owned = owned
         self._stand_in = stand_in
 
     @property
@@ -71,8 +73,9 @@ class GpuCompute:
         return self.name if spec.input.kind in DEVICE_KINDS else CPU
 
     def close(self) -> None:
-        """Free the device."""
-        self._device.close()
+        """Free the device, if it is its own."""
+        if self._owned:
+            self._device.close()
 
     def _encoder(self, spec: StreamSpec, backend: Backend | None) -> DeviceEncoder | None:
         engine = engine_encoder(backend)

@@ -10,6 +10,8 @@ import structlog
 
 from engines.backends.backend import Backend
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from engines.backends.onnxruntime_cuda import OnnxRuntimeCuda
+from engines.backends.onnxruntime_cuda import has_cuda as onnxruntime_has_cuda
 from engines.backends.tensorrt.library import TENSORRT
 from engines.backends.tensorrt.runner import TensorRtBackend
 from engines.bundle import Bundle
@@ -18,7 +20,13 @@ from engines.manifest import sha256_of
 from engines.model_spec import NetworkSpec, Precision
 from engines.plan_cache import PlanCache, default_folder
 
+__all__ = [
+    "AUTO", "BACKENDS", "ONNXRUNTIME_CUDA", "onnxruntime_has_cuda", "open_backend",
+    "plan_was_built",
+]  # fmt: skip
+
 AUTO = "auto"
+ONNXRUNTIME_CUDA = OnnxRuntimeCuda.name
 _log = structlog.get_logger()
 
 
@@ -47,6 +55,15 @@ def _onnxruntime_cpu(network: NetworkSpec, precision: Precision, resources: Reso
     )
 
 
+def _onnxruntime_cuda(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
+    return OnnxRuntimeCuda(
+        input_name=network.input,
+        output_name=network.output,
+        precision=precision,
+        threads=resources.threads,
+    )
+
+
 def _tensorrt(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
     return TensorRtBackend(
         input_name=network.input,
@@ -62,6 +79,10 @@ BACKENDS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
     # FP16 and INT8 are no faster than FP32 here, so they only run where FP32 is not there.
     OnnxRuntimeCpu.name: (_onnxruntime_cpu, ("fp32", "fp16", "int8")),
 }
+# Taken when they are asked for by name alone: they stand in for TensorRT where it is missing.
+STAND_INS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
+    ONNXRUNTIME_CUDA: (_onnxruntime_cuda, ("fp16", "fp32")),
+}
 
 
 def open_backend(
@@ -75,7 +96,7 @@ def open_backend(
     Args:
         bundle: The verified bundle.
         network: The network, as the model describes it.
-        name: A key of `BACKENDS`, or ``auto``.
+        name: A key of `BACKENDS` or `STAND_INS`, or ``auto``.
         threads: Threads inside one operator; 0 lets the library choose.
         stream: Handle of the CUDA stream to run on, where the backend has one; 0: its own.
 
@@ -84,14 +105,15 @@ def open_backend(
         DataError: The bundle holds no precision that the backend runs, or a file it cannot load.
         UnavailableError: What the backend needs is not there: a library, a driver, a plan.
     """
-    if name != AUTO and name not in BACKENDS:
+    known = {**BACKENDS, **STAND_INS}
+    if name != AUTO and name not in known:
         raise UsageError(
             f"there is no backend {name!r}", mend=f"choose one of {', '.join((AUTO, *BACKENDS))}"
         )
     refusal: UnavailableError | None = None
     candidates = list(BACKENDS) if name == AUTO else [name]
     for candidate in candidates:
-        make, precisions = BACKENDS[candidate]
+        make, precisions = known[candidate]
         for precision in precisions:
             if precision not in network.files:
                 continue

@@ -91,6 +91,31 @@ class Device(Protocol):
         """Free everything; calling it twice is harmless."""
 
 
+@dataclass(frozen=True)
+class DeviceFacts:
+    """Which GPU and software this is; memory in MiB."""
+
+    name: str
+    compute_capability: str
+    driver_cuda: str
+    nvrtc: str
+    memory_mib: int
+    free_mib: int
+
+
+class MeasuredDevice(Device, Protocol):
+    """A device that can be timed."""
+
+    def mark(self) -> Any:
+        """A point in the stream's work."""
+
+    def elapsed_ms(self, first: Any, second: Any) -> float:
+        """Milliseconds between two points; waits for the second one."""
+
+    def facts(self) -> DeviceFacts:
+        """Which GPU this is, and its memory now."""
+
+
 def blocks(elements: int) -> int:
     """Blocks of `THREADS` threads that cover so many elements, at least one."""
     return max(1, -(-elements // THREADS))

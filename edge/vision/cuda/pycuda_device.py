@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.vision.cuda.cubins import cache_folder, load_cubins
-from edge.vision.cuda.device import Argument, Buffer, Device
+from edge.vision.cuda.device import Argument, Buffer, DeviceFacts
 from edge.vision.cuda.kernels import kernel, kernels
 from edge.vision.cuda.nvrtc import Nvrtc, open_nvrtc
 from engines.errors import InternalError, UnavailableError, UsageError
 
 
-def open_device(index: int = 0) -> Device:
+def open_device(index: int = 0) -> PycudaDevice:
     """The GPU of this machine, with its kernels compiled once and kept in the user's cache.
 
     Raises:
@@ -55,6 +55,12 @@ class PycudaDevice:
         compiler = nvrtc or open_nvrtc(driver=self._cuda.get_driver_version() // 1000)
         major, minor = device.compute_capability()
         cubins = load_cubins(compiler, 10 * major + minor, cache=cache)
+        self._facts = {
+            "name": device.name(),
+            "compute_capability": f"{major}.{minor}",
+            "driver_cuda": _cuda_version(self._cuda.get_driver_version()),
+            "nvrtc": ".".join(map(str, compiler.version)),
+        }
         self.name = f"cuda:{index} {device.name()} sm_{major}{minor}"
         self._thread = threading.get_ident()
         self._context: Any = device.retain_primary_context()
@@ -116,6 +122,22 @@ class PycudaDevice:
         self._try(
             function.prepared_async_call, (grid, 1), (block, 1, 1), self._stream, *values, what=name
         )
+
+    def mark(self) -> Any:
+        """A point in the stream's work: a CUDA event."""
+        event = self._cuda.Event()
+        self._try(event.record, self._stream)
+        return event
+
+    def elapsed_ms(self, first: Any, second: Any) -> float:
+        """Milliseconds between two points; waits for the second one."""
+        self._try(second.synchronize)
+        return float(self._try(first.time_till, second))
+
+    def facts(self) -> DeviceFacts:
+        """Which GPU this is, and its memory now."""
+        free, total = self._cuda.mem_get_info()
+        return DeviceFacts(**self._facts, memory_mib=total >> 20, free_mib=free >> 20)
 
     def close(self) -> None:
         """Free everything; calling it twice is harmless."""
@@ -190,6 +212,11 @@ class _Block:
 
     def __init__(self, allocation: Any) -> None:
         self.allocation = allocation
+
+
+def _cuda_version(number: int) -> str:
+    """12060 is CUDA 12.6."""
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _import_driver() -> Any:
