@@ -49,12 +49,12 @@ class ReportPlan:
 
     Attributes:
         frames: Frames of each measurement, without the first `WARM_UP`.
-        cameras: Numbers of cameras of the sweep.
+        cameras: Numbers of cameras of the sweep; None: `CAMERAS`.
         run_tests: Runs the GPU's tests; None leaves them out.
     """
 
     frames: int = 60
-    cameras: tuple[int, ...] = CAMERAS
+    cameras: tuple[int, ...] | None = None
     run_tests: Callable[[], TestRun] | None = None
 
 
@@ -99,7 +99,8 @@ def gpu_report(
         report["tests"] = {"run": False, "reason": "no folder of tests beside this installation"}
     else:
         say("running the GPU's tests")
-        report["tests"] = {"run": True, **asdict(plan.run_tests())}
+        tests = plan.run_tests()
+        report["tests"] = {"run": True, **asdict(tests), "failed": list(tests.failed)}
     say("timing the kernels")
     report["kernels"] = _kernels(bundle, frames, device, backend)
     say("end to end, on the GPU and on the CPU")
@@ -110,7 +111,7 @@ def gpu_report(
         "cpu": bench(bundle, source, frames=len(frames), compute="cpu").to_json(),
     }
     report["cameras"] = []
-    for count in plan.cameras:
+    for count in plan.cameras or CAMERAS:
         say(f"{count} cameras")
         report["cameras"].append(_sweep_or_failure(bundle, frames, device, backend, count))
     return report

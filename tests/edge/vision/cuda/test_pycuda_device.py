@@ -85,6 +85,26 @@ class FakeStream:
         """Everything is done already."""
 
 
+class FakeEvent:
+    """Tells its number as its time in milliseconds, once it has happened."""
+
+    recorded = 0
+    waited = False
+
+    def record(self, stream: object) -> None:
+        assert isinstance(stream, FakeStream)
+        FakeEvent.recorded += 1
+        self.number = FakeEvent.recorded
+
+    def synchronize(self) -> None:
+        self.waited = True
+
+    def time_till(self, other: FakeEvent) -> float:
+        if not other.waited:
+            raise FakeError("device not ready")
+        return float(other.number - self.number)
+
+
 class FakeContext:
     depth = 0
 
@@ -140,6 +160,7 @@ def fake_driver(library: ctypes.CDLL) -> Any:
         MemoryError=FakeMemoryError,
         Device=FakeGpu,
         Stream=FakeStream,
+        Event=FakeEvent,
         init=lambda: None,
         get_driver_version=lambda: 12060,
         mem_alloc=FakeAllocation,
@@ -232,6 +253,18 @@ def test_a_failed_launch_names_the_kernel(launcher: PycudaDevice) -> None:
         launcher.launch("moved_pixels", 1, 2048, picture, picture, picture, 10, 15)
     with pytest.raises(InternalError, match="takes PPPii, it was given P"):
         launcher.launch("moved_pixels", 1, 32, picture)
+
+
+def test_marks_and_facts_come_from_the_driver(launcher: PycudaDevice) -> None:
+    first, _, third = (launcher.mark() for _ in range(3))
+    assert launcher.elapsed_ms(first, third) == 2.0
+    facts = launcher.facts()
+    assert (facts.name, facts.compute_capability, facts.driver_cuda) == ("Stand-in", "8.7", "12.6")
+    assert facts.memory_mib == 64
+    before = facts.free_mib
+    held = launcher.empty((8 << 20,), np.uint8)
+    assert before - launcher.facts().free_mib == held.nbytes >> 20
+    assert launcher.stream == FakeStream.handle
 
 
 def test_another_thread_is_refused(launcher: PycudaDevice) -> None:
