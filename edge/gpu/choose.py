@@ -9,11 +9,12 @@ import structlog
 from edge.compute import HOST, Compute
 from edge.gpu.compute import GpuCompute
 from edge.gpu.inputs import DEVICE_KINDS
+from edge.vision.cuda.flow import fast_preset
 from edge.vision.cuda.pycuda_device import open_device
 from engines.backends.choose import AUTO, plan_was_built
 from engines.backends.tensorrt.library import TENSORRT
 from engines.bundle import Bundle
-from engines.errors import UnavailableError, UsageError
+from engines.errors import UsageError, VigilError
 
 CUDA: Final = "cuda"
 COMPUTES: Final = (AUTO, HOST.name, CUDA)
@@ -44,8 +45,9 @@ def open_compute(bundle: Bundle, *, name: str = AUTO, backend: str = AUTO) -> Co
         return GpuCompute(open_device())
     if name == AUTO and backend in (AUTO, TENSORRT) and _is_prepared(bundle):
         try:
+            fast_preset()  # the kernels fit this OpenCV's flow
             return GpuCompute(open_device())
-        except (UnavailableError, UsageError) as error:
+        except VigilError as error:
             _log.warning("gpu_skipped", reason=str(error))
     return HOST
 

@@ -23,7 +23,7 @@ from edge.gpu.device_tests import TestRun
 from edge.gpu.timing import TimedDevice
 from edge.pipeline import Pipeline
 from edge.vision.cuda.device import MeasuredDevice
-from engines.backends.choose import ONNXRUNTIME_CUDA, onnxruntime_has_cuda, plan_was_built
+from engines.backends.choose import ONNXRUNTIME_CUDA, open_backend
 from engines.backends.cuda_driver import tegra_release
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.backends.tensorrt.library import TENSORRT
@@ -36,7 +36,7 @@ WARM_UP: Final = 3
 _PACKAGES: Final = ("vigil", "numpy", "onnxruntime", "onnxruntime-gpu", "pycuda", "tensorrt")
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
 _STAND_IN: Final = (
-    "no TensorRT plan of this bundle was built here: {name} stands in for the encoder, through the "
+    "TensorRT does not run this bundle here: {name} stands in for the encoder, through the "
     "host's memory; encode times and all that contains them are not those of the product"
 )
 
@@ -79,21 +79,17 @@ def gpu_report(
         DataError: The recording has too few frames.
         UnavailableError: Out of device memory with one camera.
     """
-    backend = _encoder_of(bundle)
+    encoder = _encoder_of(bundle)
     frames = _frames(source, plan.frames + WARM_UP)
-    say(f"{device.name}: encoder {backend}")
-    compute = GpuCompute(device, stand_in=backend != TENSORRT, owned=False)
+    say(f"{device.name}: encoder {encoder.backend}")
+    compute = GpuCompute(device, stand_in=encoder.stand_in, owned=False)
     report: dict[str, Any] = {
         "format": FORMAT,
         "made": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "device": asdict(device.facts()),
         "system": _system(),
         "bundle": {"name": bundle.model.name, "digest": bundle.digest},
-        "encoder": {
-            "backend": backend,
-            "stand_in": backend != TENSORRT,
-            "note": "" if backend == TENSORRT else _STAND_IN.format(name=backend),
-        },
+        "encoder": encoder.to_json(),
     }
     if plan.run_tests is None:
         report["tests"] = {"run": False, "reason": "no folder of tests beside this installation"}
@@ -102,30 +98,50 @@ def gpu_report(
         tests = plan.run_tests()
         report["tests"] = {"run": True, **asdict(tests), "failed": list(tests.failed)}
     say("timing the kernels")
-    report["kernels"] = _kernels(bundle, frames, device, backend)
+    report["kernels"] = _kernels(bundle, frames, device, encoder)
     say("end to end, on the GPU and on the CPU")
     report["end_to_end"] = {
         "gpu": bench(
-            bundle, source, frames=len(frames), backend=backend, compute=compute
+            bundle, source, frames=len(frames), backend=encoder.backend, compute=compute
         ).to_json(),
         "cpu": bench(bundle, source, frames=len(frames), compute="cpu").to_json(),
     }
     report["cameras"] = []
     for count in plan.cameras or CAMERAS:
         say(f"{count} cameras")
-        report["cameras"].append(_sweep_or_failure(bundle, frames, device, backend, count))
+        report["cameras"].append(_sweep_or_failure(bundle, frames, device, encoder, count))
     return report
 
 
-def _encoder_of(bundle: Bundle) -> str:
-    """TensorRT where all networks have a plan, else what stands in for it."""
-    networks = [stream.network for stream in bundle.model.streams if stream.network is not None]
-    if all(
-        any(plan_was_built(bundle.path(file)) for file in network.files.values())
-        for network in networks
-    ):
-        return TENSORRT
-    return ONNXRUNTIME_CUDA if onnxruntime_has_cuda() else OnnxRuntimeCpu.name
+@dataclass(frozen=True)
+class _Encoder:
+    """What runs the networks, and why nothing better does."""
+
+    backend: str
+    refused: dict[str, str]
+
+    @property
+    def stand_in(self) -> bool:
+        return self.backend != TENSORRT
+
+    def to_json(self) -> dict[str, Any]:
+        note = _STAND_IN.format(name=self.backend) if self.stand_in else ""
+        return {**asdict(self), "stand_in": self.stand_in, "note": note}
+
+
+def _encoder_of(bundle: Bundle) -> _Encoder:
+    """TensorRT where all networks open with it, else what stands in for it."""
+    refused = {}
+    for name in (TENSORRT, ONNXRUNTIME_CUDA):
+        try:
+            for stream in bundle.model.streams:
+                if stream.network is not None:
+                    open_backend(bundle, stream.network, name=name).close()
+        except UnavailableError as error:
+            refused[name] = str(error)
+        else:
+            return _Encoder(name, refused)
+    return _Encoder(OnnxRuntimeCpu.name, refused)
 
 
 def _frames(source: str, count: int) -> list[Frame]:
@@ -161,12 +177,12 @@ def _system() -> dict[str, Any]:
 
 
 def _kernels(
-    bundle: Bundle, frames: Sequence[Frame], device: MeasuredDevice, backend: str
+    bundle: Bundle, frames: Sequence[Frame], device: MeasuredDevice, encoder: _Encoder
 ) -> dict[str, Any]:
     """Each kernel's launches per frame and milliseconds, one camera."""
     timed = TimedDevice(device)
-    compute = GpuCompute(timed, stand_in=backend != TENSORRT, owned=False)
-    with Pipeline(bundle, backend=backend, compute=compute) as pipeline:
+    compute = GpuCompute(timed, stand_in=encoder.stand_in, owned=False)
+    with Pipeline(bundle, backend=encoder.backend, compute=compute) as pipeline:
         view = pipeline.new_view()
         for number, frame in enumerate(frames):
             timed.timing = number >= WARM_UP
@@ -183,10 +199,10 @@ def _kernels(
 
 
 def _sweep_or_failure(
-    bundle: Bundle, frames: Sequence[Frame], device: MeasuredDevice, backend: str, count: int
+    bundle: Bundle, frames: Sequence[Frame], device: MeasuredDevice, encoder: _Encoder, count: int
 ) -> dict[str, Any]:
     try:
-        return _sweep(bundle, frames, device, backend, count)
+        return _sweep(bundle, frames, device, encoder, count)
     except (UnavailableError, TemporaryError) as error:
         if count == 1:
             raise
@@ -194,12 +210,12 @@ def _sweep_or_failure(
 
 
 def _sweep(
-    bundle: Bundle, frames: Sequence[Frame], device: MeasuredDevice, backend: str, count: int
+    bundle: Bundle, frames: Sequence[Frame], device: MeasuredDevice, encoder: _Encoder, count: int
 ) -> dict[str, Any]:
     """So many cameras in one step; each shows the clip, begun at another frame."""
     before = device.facts().free_mib
-    compute = GpuCompute(device, stand_in=backend != TENSORRT, owned=False)
-    with Pipeline(bundle, backend=backend, compute=compute) as pipeline:
+    compute = GpuCompute(device, stand_in=encoder.stand_in, owned=False)
+    with Pipeline(bundle, backend=encoder.backend, compute=compute) as pipeline:
         views = [pipeline.new_view() for _ in range(count)]
         started = 0.0
         for number, moment in enumerate(frames):

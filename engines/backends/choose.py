@@ -11,7 +11,6 @@ import structlog
 from engines.backends.backend import Backend
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.backends.onnxruntime_cuda import OnnxRuntimeCuda
-from engines.backends.onnxruntime_cuda import has_cuda as onnxruntime_has_cuda
 from engines.backends.tensorrt.library import TENSORRT
 from engines.backends.tensorrt.runner import TensorRtBackend
 from engines.bundle import Bundle
@@ -19,11 +18,6 @@ from engines.errors import DataError, UnavailableError, UsageError
 from engines.manifest import sha256_of
 from engines.model_spec import NetworkSpec, Precision
 from engines.plan_cache import PlanCache, default_folder
-
-__all__ = [
-    "AUTO", "BACKENDS", "ONNXRUNTIME_CUDA", "onnxruntime_has_cuda", "open_backend",
-    "plan_was_built",
-]  # fmt: skip
 
 AUTO = "auto"
 ONNXRUNTIME_CUDA = OnnxRuntimeCuda.name

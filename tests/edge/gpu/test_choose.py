@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from support.clips import MemoryClip
 from support.cuda_shim import ShimDevice
@@ -28,7 +29,9 @@ from edge.plan_build import PlanBuilder, PlanSettings
 from edge.vision.cuda import nvrtc, pycuda_device
 from edge.vision.cuda.device import Buffer
 from edge.vision.cuda.nvrtc import open_nvrtc
+from engines.backends.choose import open_backend
 from engines.backends.cuda_driver import CudaDriver
+from engines.backends.onnxruntime_cuda import PROVIDER
 from engines.backends.tensorrt import runner
 from engines.backends.tensorrt.library import Library
 from engines.backends.tensorrt.runner import TensorRtBackend, this_machine
@@ -300,6 +303,16 @@ def test_one_camera_too_many_is_told_and_the_others_go_on(bundle: Bundle, shim: 
         device.left = 1 << 40
         views[0].reset()
         assert pipeline.score(views[0], CLIP[0]).score == expected.score
+
+
+def test_a_stand_in_without_its_cuda_provider_is_refused(bundle: Bundle) -> None:
+    if PROVIDER in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    network = bundle.model.streams[0].network
+    assert network is not None
+    with pytest.raises(UnavailableError, match="no CUDA provider") as caught:
+        open_backend(bundle, network, name="onnxruntime-cuda")
+    assert "onnxruntime-gpu" in str(caught.value.mend)
 
 
 # The configuration

@@ -91,6 +91,7 @@ def test_the_report_holds_all_its_parts(bundle: Bundle, clip: str, fake: FakeGpu
     assert report["tests"] == {"run": True, "passed": True, "summary": "7 passed", "failed": []}
     assert report["encoder"]["stand_in"] is True
     assert "stands in for the encoder" in report["encoder"]["note"]
+    assert set(report["encoder"]["refused"]) == {"tensorrt", "onnxruntime-cuda"}
     assert set(report["kernels"]) <= set(kernels())
     assert {"inverse_search", "refine", "gather_motion", "log_joint_diagonal"} <= set(
         report["kernels"]
