@@ -7,7 +7,6 @@ the whole of the product's own path but the hardware.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +24,14 @@ from edge.gpu.compute import GpuCompute
 from edge.gpu.runner import DeviceRunner
 from edge.launch import detector_of
 from edge.pipeline import Pipeline
-from edge.plan_build import PlanBuilder, PlanSettings
 from edge.vision.cuda import nvrtc, pycuda_device
 from edge.vision.cuda.device import Buffer
 from edge.vision.cuda.nvrtc import open_nvrtc
 from engines.backends.choose import open_backend
-from engines.backends.cuda_driver import CudaDriver
 from engines.backends.onnxruntime_cuda import PROVIDER
 from engines.backends.tensorrt import runner
 from engines.backends.tensorrt.library import Library
-from engines.backends.tensorrt.runner import TensorRtBackend, this_machine
+from engines.backends.tensorrt.runner import TensorRtBackend
 from engines.bundle import Bundle
 from engines.errors import ConfigError, DataError, TemporaryError, UnavailableError, UsageError
 from engines.plan_cache import PlanCache
@@ -59,31 +56,6 @@ def opened(shim: ShimDevice, monkeypatch: pytest.MonkeyPatch) -> list[ShimDevice
 
     monkeypatch.setattr(choose, "open_device", open_device)
     return devices
-
-
-@pytest.fixture
-def plans(
-    bundle: Bundle,
-    library: Library,
-    driver: CudaDriver,
-    cuda: FakeCuda,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> Iterator[PlanCache]:
-    """FP32 plans of the bundle, found where the program looks for them."""
-    cache = PlanCache(tmp_path / "plans")
-    monkeypatch.setenv("VIGIL_ENGINES", str(cache.folder))
-    monkeypatch.setattr(runner, "open_library", lambda _: library)
-    monkeypatch.setattr(runner, "CudaDriver", lambda: CudaDriver(library=cuda.path))
-    PlanBuilder(
-        bundle,
-        library=library,
-        machine=this_machine(library, driver),
-        cache=cache,
-        settings=PlanSettings(precision="fp32"),
-    ).build()
-    yield cache
-    assert cuda.lib.fake_live() == 0  # nothing of the engines is left in device memory
 
 
 def scores(pipeline: Pipeline) -> list[ScoreMap]:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from support.bundles import tiny_bundle
 from support.clips import MemoryClip
 from support.cuda_shim import ShimDevice
+from support.fake_gpu import FakeTensorRt
 
 import edge.cli.bench as command
 import edge.gpu.report as report_module
@@ -25,6 +26,7 @@ from edge.vision.cuda.device import Buffer, DeviceFacts
 from edge.vision.cuda.kernels import kernels
 from engines.bundle import Bundle
 from engines.errors import DataError, InternalError, UnavailableError
+from engines.plan_cache import PlanCache
 
 FRAMES = 4
 
@@ -110,6 +112,21 @@ def test_the_report_holds_all_its_parts(bundle: Bundle, clip: str, fake: FakeGpu
         assert ratio == pytest.approx(one["cameras"], rel=0.01)
     assert said[0].startswith(fake.name)
     assert fake.closed == 0  # it is the caller's
+
+
+def test_with_plans_the_engine_itself_is_measured(
+    bundle: Bundle, clip: str, fake: FakeGpu, plans: PlanCache, trt: FakeTensorRt
+) -> None:
+    trt._runs.clear()
+    report = gpu_report(bundle, clip, fake, ReportPlan(frames=1, cameras=(2,)))
+    assert report["encoder"] == {
+        "backend": "tensorrt",
+        "refused": {},
+        "stand_in": False,
+        "note": "",
+    }
+    assert report["end_to_end"]["gpu"]["backend"] == "tensorrt"
+    assert trt._runs
 
 
 def test_cameras_that_do_not_fit_are_written_down_and_one_must(
