@@ -72,6 +72,7 @@ class PycudaDevice:
         # Freed memory by size: allocating waits for the GPU, and the sizes repeat each frame. One
         # stream runs everything in order, so a block may be taken again at once.
         self._free: dict[int, list[Any]] = defaultdict(list)
+        self._blocks: weakref.WeakSet[_Block] = weakref.WeakSet()
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
         """Memory with undefined contents.
@@ -84,6 +85,7 @@ class PycudaDevice:
         nbytes = max(1, int(np.prod(shape, dtype=np.int64)) * kind.itemsize)
         free = self._free[nbytes]
         owner = _Block(free.pop() if free else self._allocate(nbytes))
+        self._blocks.add(owner)
         weakref.finalize(owner, free.append, owner.allocation).atexit = False
         return Buffer(int(owner.allocation), tuple(shape), kind, owner)
 
@@ -140,11 +142,17 @@ class PycudaDevice:
         return DeviceFacts(**self._facts, memory_mib=total >> 20, free_mib=free >> 20)
 
     def close(self) -> None:
-        """Free everything; calling it twice is harmless."""
+        """Free everything, also what buffers still refer to; calling it twice is harmless."""
         if self._context is None:
             return
         self._check_thread()
         self._stream.synchronize()
+        # Once the context is gone nothing can be freed any more.
+        for allocation in (
+            *(block.allocation for block in self._blocks),
+            *(one for kept in self._free.values() for one in kept),
+        ):
+            allocation.free()
         self._free.clear()
         self._functions.clear()
         self._stream = None

@@ -17,6 +17,7 @@ from support.cuda_shim import ShimDevice
 from support.fake_gpu import FakeCuda, FakeTensorRt
 from support.quantisable_bundle import quantisable_bundle
 
+from edge.cli.main import _run
 from edge.config import config_from_text
 from edge.frames import ScoreMap
 from edge.gpu import choose
@@ -225,6 +226,30 @@ def test_this_machine_says_what_it_lacks(bundle: Bundle) -> None:
     with pytest.raises(UnavailableError, match=r"pycuda|driver|NVRTC") as caught:
         Pipeline(bundle, compute="cuda")
     assert caught.value.mend
+
+
+@pytest.mark.parametrize("command", ["run", "bench"])
+def test_the_command_line_says_it_with_code_69(
+    bundle: Bundle,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def fail() -> None:
+        raise UnavailableError("the NVIDIA driver does not start", mend="check nvidia-smi")
+
+    monkeypatch.setattr(choose, "open_device", fail)
+    named = {
+        "run": ["--bundle", str(bundle.root), "--state", str(tmp_path)],
+        "bench": [str(bundle.root)],
+    }
+    code = _run([command, *named[command], "--source", str(tmp_path), "--compute", "cuda"])
+    said = capsys.readouterr().err
+    assert code == 69
+    assert "the NVIDIA driver does not start" in said
+    assert "mend:  check nvidia-smi" in said
+    assert "Traceback" not in said
 
 
 def test_nvrtc_that_is_missing_is_named_with_its_packages(

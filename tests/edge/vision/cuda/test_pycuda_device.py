@@ -52,6 +52,11 @@ class FakeAllocation:
     def __int__(self) -> int:
         return ctypes.addressof(self.memory)
 
+    def free(self) -> None:
+        assert FakeContext.depth, "nothing can be freed without a context"
+        FakeAllocation.used -= len(self.memory)
+        self.memory = (ctypes.c_ubyte * 0)()
+
     def __del__(self) -> None:
         FakeAllocation.used -= len(getattr(self, "memory", b""))
 
@@ -232,6 +237,18 @@ def test_memory_is_reused_and_never_while_in_use(launcher: PycudaDevice) -> None
     gc.collect()
     assert launcher.empty((1000,), np.float32).address == address
     np.testing.assert_array_equal(launcher.download(two), np.ones(1000, np.float32))
+
+
+def test_closing_frees_what_is_still_referred_to(launcher: PycudaDevice) -> None:
+    gc.collect()
+    before = FakeAllocation.used
+    held, dropped = (launcher.empty((1 << 20,), np.uint8) for _ in range(2))
+    del dropped
+    gc.collect()
+    assert FakeAllocation.used == before + (2 << 20)  # one in use, one kept for the next
+    launcher.close()
+    assert FakeAllocation.used == before
+    assert held.nbytes == 1 << 20
 
 
 def test_out_of_memory_names_both_sides(launcher: PycudaDevice) -> None:
