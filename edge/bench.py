@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.capture.source import open_source
+from edge.compute import Compute
 from edge.pipeline import Pipeline
 from edge.vision.observe import resize
 from engines.backends.choose import AUTO
@@ -38,6 +39,9 @@ class BenchReport:
         stages_ms: Milliseconds per frame and stage; `decode` is the wait for frames.
         backend: Backends of the networks.
         precision: Their precisions.
+        compute: What did the array work: ``cpu``, or the name of a GPU. A GPU works while the host
+            goes on, so there a stage's time is that of the host and its waiting, not of the work.
+        places: By stream: where its cells were found and cut.
     """
 
     frames: int
@@ -49,6 +53,8 @@ class BenchReport:
     stages_ms: dict[str, float]
     backend: str
     precision: str
+    compute: str
+    places: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, rounded to what a clock can tell."""
@@ -68,6 +74,7 @@ def bench(
     frames: int | None = None,
     threads: int = 0,
     backend: str = AUTO,
+    compute: str | Compute = AUTO,
 ) -> BenchReport:
     """Score a recording as fast as it goes and measure.
 
@@ -77,6 +84,7 @@ def bench(
         frames: Stop after so many; None for all.
         threads: Threads of the networks; 0 lets the backend choose.
         backend: Name of a backend, or ``auto``.
+        compute: ``auto``, ``cpu``, ``cuda``, or one that is open.
 
     Raises:
         DataError: The recording gives fewer than two frames.
@@ -85,7 +93,10 @@ def bench(
     width, height = bundle.model.frame.width, bundle.model.frame.height
     grays: list[NDArray[np.uint8]] = []
     scored, decode_ms, start_s = 0, 0.0, 0.0
-    with Pipeline(bundle, backend=backend, threads=threads) as pipeline, open_source(source) as src:
+    with (
+        Pipeline(bundle, backend=backend, threads=threads, compute=compute) as pipeline,
+        open_source(source) as src,
+    ):
         view = pipeline.new_view()
         began = mark = time.perf_counter()
         for frame in src:
@@ -102,6 +113,7 @@ def bench(
         ms_per_frame = (time.perf_counter() - began) * 1e3 / max(scored, 1)
         stages = {"decode": decode_ms, **pipeline.stage_ms}
         networks = sorted(set(pipeline.backends.values()))
+        where, places = pipeline.compute, pipeline.places
     if len(grays) < 2:
         raise DataError(
             f"a measurement needs at least 2 frames, the source gave {len(grays)}", where=source
@@ -118,6 +130,8 @@ def bench(
         stages_ms={name: ms / scored for name, ms in stages.items()},
         backend=", ".join(name.split("/")[0] for name in networks) or "none",
         precision=", ".join(name.split("/")[1] for name in networks) or "none",
+        compute=where,
+        places=places,
     )
 
 

@@ -49,6 +49,7 @@ class Config(Section):
         snapshots: Whether pictures are written.
         backend: Backend of the networks.
         threads: Threads of the networks; 0: the backend chooses.
+        compute: Where pictures are worked on; ``auto``: the GPU where all plans were built here.
         analysis_fps: Rate at which live cameras are looked at, all together; the rate that the
             bundle was trained at if not given.
         mqtt: The broker.
@@ -68,6 +69,7 @@ class Config(Section):
     snapshots: Switch = True
     backend: str = "auto"
     threads: Annotated[Count, Field(ge=0, le=256)] = 0
+    compute: Literal["auto", "cpu", "cuda"] = "auto"
     analysis_fps: Annotated[Number, Field(gt=0, le=120)] | None = None
     mqtt: MqttConfig = MqttConfig()
     outbox: OutboxConfig = OutboxConfig()

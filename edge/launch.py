@@ -63,10 +63,18 @@ def open_daemon(
     with contextlib.ExitStack() as stack:
         with notifier.starting(at_most_s=START_LIMIT_S):
             bundle = load_bundle(config.bundle)
-            pipeline = Pipeline(bundle, backend=config.backend, threads=config.threads)
+            pipeline = Pipeline(
+                bundle, backend=config.backend, threads=config.threads, compute=config.compute
+            )
         stack.enter_context(pipeline)
-        detector = detector_of(bundle, pipeline.backends)
-        _log.info("bundle_loaded", bundle=bundle.model.name, backends=pipeline.backends)
+        detector = detector_of(bundle, pipeline.backends, compute=pipeline.compute)
+        _log.info(
+            "bundle_loaded",
+            bundle=bundle.model.name,
+            backends=pipeline.backends,
+            compute=pipeline.compute,
+            places=pipeline.places,
+        )
         cameras = [
             replace(camera_job(name, camera), site=site_of(config, name, bundle, detector))
             for name, camera in config.cameras.items()
@@ -168,7 +176,7 @@ def camera_job(name: str, camera: CameraConfig) -> CameraJob:
     )
 
 
-def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:
+def detector_of(bundle: Bundle, backends: dict[str, str], *, compute: str) -> Detector:
     """What stands behind the scores of a bundle.
 
     Raises:
@@ -180,6 +188,7 @@ def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:
             where=str(bundle.root),
             mend="calibrate it first: vigil calibrate BUNDLE --normal DIR --false-alarms-per-day N",
         )
+    names = sorted({backend.rpartition("/")[0] for backend in backends.values()})
     precisions = sorted({backend.rpartition("/")[2] for backend in backends.values()})
     return Detector(
         alarm=bundle.alarm,
@@ -190,6 +199,8 @@ def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:
             name=bundle.model.name,
             bundle=bundle.digest,
             precision="+".join(precisions) or "none",
+            backend="+".join(names) or "none",
+            compute=compute,
         ),
     )
 

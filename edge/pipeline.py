@@ -7,39 +7,31 @@ over several views encodes all their cells in one batch per stream.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
-from calibration.parity import LIMITS, check_parity
 from calibration.stream_statistics import StreamStatistics, require_grids
+from edge.compute import HOST, Compute
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
 from edge.inputs import Cells
+from edge.open_parts import open_parts
+from edge.runner import Runner, StreamRunner, in_pieces
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from edge.scoring.fusion import fuse, pool
-from edge.scoring.heads import Head, open_head
 from edge.scoring.standardise import standardise
 from edge.view import View
-from engines.backends.backend import Backend
-from engines.backends.choose import AUTO, open_backend
+from engines.backends.choose import AUTO
 from engines.bundle import Bundle
 from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, SmoothingSpec, StreamSpec
 
-
-@dataclass(frozen=True)
-class StreamRunner:
-    """One stream ready to run: description, network (None: features are the cells), head."""
-
-    spec: StreamSpec
-    backend: Backend | None
-    head: Head
+__all__ = ["Pipeline", "StreamPipeline", "StreamRunner"]
 
 
 class StreamPipeline:
@@ -52,6 +44,7 @@ class StreamPipeline:
         smoothing: Of the frame score; kept by the views.
         statistics: By stream name; without them there are energies and no scores.
         map_shape: (rows, columns) of the fused map; None: of the finest stream.
+        compute: Where the array work is done; the runners are its own.
     """
 
     def __init__(
@@ -59,11 +52,13 @@ class StreamPipeline:
         *,
         frame: FrameSpec,
         gate: GateSpec,
-        runners: Sequence[StreamRunner],
+        runners: Sequence[Runner],
         smoothing: SmoothingSpec | None = None,
         statistics: Mapping[str, StreamStatistics] | None = None,
         map_shape: tuple[int, int] | None = None,
+        compute: Compute = HOST,
     ) -> None:
+        self._compute = compute
         self._statistics = dict(statistics or {})
         self._map_shape = map_shape
         self._frame = frame
@@ -91,10 +86,21 @@ class StreamPipeline:
             smoothing=self._smoothing,
             map_shape=self._map_shape,
             statistics=statistics,
+            compute=self._compute,
         )
         if statistics is not None:
             require_grids(statistics, view.grids, where="site calibration")
         return view
+
+    @property
+    def compute(self) -> str:
+        """Name of what does the array work: ``cpu``, or a GPU."""
+        return self._compute.name
+
+    @property
+    def places(self) -> dict[str, str]:
+        """By stream: where its cells are found and cut."""
+        return {one.spec.name: self._compute.place(one.spec) for one in self._runners}
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -138,10 +144,10 @@ class StreamPipeline:
             ]
 
     def close(self) -> None:
-        """Free the networks."""
+        """Free the networks and the device."""
         for runner in self._runners:
-            if runner.backend is not None:
-                runner.backend.close()
+            runner.close()
+        self._compute.close()
 
     def _stream_score(self, view: View, name: str, energy: EnergyMap) -> StreamScore:
         assert view.observation is not None
@@ -151,23 +157,25 @@ class StreamPipeline:
     def _statistics_of(self, view: View) -> Mapping[str, StreamStatistics]:
         return self._statistics if view.statistics is None else view.statistics
 
-    def _run(self, runner: StreamRunner, cells: Sequence[Cells]) -> Iterator[EnergyMap]:
-        name = runner.spec.name
+    def _run(self, runner: Runner, cells: Sequence[Cells]) -> Iterator[EnergyMap]:
         counts = [len(one) for one in cells]
-        values = np.zeros(0)
-        if sum(counts):
-            with self._stage(f"{name}.gather"):
-                batch = np.concatenate([one.gather() for one in cells if len(one)])
-            with self._stage(f"{name}.encode"):
-                features = batch if runner.backend is None else runner.backend.infer(batch)
-            with self._stage(f"{name}.head"):
-                values = runner.head.energy(features)
+        pieces = [self._encode(runner, piece) for piece in in_pieces(cells, runner.largest)]
+        values = np.concatenate(pieces) if pieces else np.zeros(0)
         for one, part in zip(cells, np.split(values, np.cumsum(counts)[:-1]), strict=True):
             energy = np.zeros(one.shape)
             active = np.zeros(one.shape, np.bool_)
             energy[one.rows, one.columns] = part
             active[one.rows, one.columns] = True
             yield EnergyMap(energy=energy, active=active, warm_up=one.warm_up, fresh=one.fresh)
+
+    def _encode(self, runner: Runner, cells: Sequence[Cells]) -> NDArray[np.float64]:
+        name = runner.spec.name
+        with self._stage(f"{name}.gather"):
+            batch = runner.gather(cells)
+        with self._stage(f"{name}.encode"):
+            features = runner.encode(batch)
+        with self._stage(f"{name}.head"):
+            return runner.energy(features)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -183,16 +191,26 @@ class Pipeline(StreamPipeline):
         bundle: A verified bundle.
         backend: Name of a backend, or ``auto``.
         threads: Threads of the networks; 0 lets the backend choose.
+        compute: ``auto``, ``cpu`` or ``cuda`` (see `edge.gpu.choose`), or one that is open.
 
     Raises:
         DataError: The bundle's parts do not fit together.
-        UsageError: No such backend.
+        UsageError: No such backend or compute.
+        UnavailableError: What was asked for by name is not there.
+        TemporaryError: Out of device memory.
     """
 
-    def __init__(self, bundle: Bundle, *, backend: str = AUTO, threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        backend: str = AUTO,
+        threads: int = 0,
+        compute: str | Compute = AUTO,
+    ) -> None:
         self.bundle = bundle
         self._model = bundle.model
-        runners = [_open_runner(bundle, s, backend, threads) for s in bundle.model.streams]
+        place, runners = open_parts(bundle, compute=compute, backend=backend, threads=threads)
         self.backends = {
             runner.spec.name: f"{runner.backend.name}/{runner.backend.precision}"
             for runner in runners
@@ -209,8 +227,13 @@ class Pipeline(StreamPipeline):
                 for stream in bundle.model.streams
             },
             map_shape=(bundle.model.map.rows, bundle.model.map.columns),
+            compute=place,
         )
-        require_grids(self._statistics, self.new_view().grids, where=str(bundle.root))
+        try:
+            require_grids(self._statistics, self.new_view().grids, where=str(bundle.root))
+        except DataError:
+            self.close()
+            raise
 
     def __enter__(self) -> Pipeline:
         """Nothing to acquire: loading happened in the constructor."""
@@ -266,36 +289,3 @@ class Pipeline(StreamPipeline):
             streams=scores,
             warm_up=any(score.energy.warm_up for score in scores.values()),
         )
-
-
-def _open_runner(bundle: Bundle, stream: StreamSpec, backend: str, threads: int) -> StreamRunner:
-    arrays = bundle.arrays(stream.head.file) if stream.head.file is not None else {}
-    head = open_head(stream.head, arrays)
-    opened = None
-    if stream.network is not None:
-        opened = open_backend(bundle, stream.network, name=backend, threads=threads)
-        _parity_gate(bundle, stream, opened, head)
-    return StreamRunner(spec=stream, backend=opened, head=head)
-
-
-def _parity_gate(bundle: Bundle, stream: StreamSpec, backend: Backend, head: Head) -> None:
-    """The network must give here what it gave where it was trained, or nothing starts."""
-    if stream.parity is None:
-        return
-    golden = bundle.arrays(stream.parity)
-    if set(golden) != {"patches", "latents"}:
-        raise DataError(
-            f"parity file {stream.parity} must hold patches and latents, it holds {sorted(golden)}",
-            where=str(bundle.root),
-            mend="export the bundle again",
-        )
-    limits = LIMITS[backend.precision]
-    check_parity(
-        backend,
-        golden["patches"].astype(np.float32),
-        golden["latents"].astype(np.float32),
-        cosine_min=limits.cosine,
-        max_abs=math.inf,
-        energy=head.energy,
-        rank_min=limits.rank,
-    )

@@ -8,8 +8,15 @@ from pathlib import Path
 import click
 
 from edge.bench import BenchReport, bench
+from edge.gpu.choose import COMPUTES
+from edge.gpu.device_tests import checkout, run_device_tests
+from edge.gpu.report import ReportPlan
+from edge.gpu.report import gpu_report as measure_gpu
+from edge.vision.cuda.pycuda_device import open_device
+from engines.atomic import write_bytes
 from engines.backends.choose import AUTO
-from engines.bundle import load_bundle
+from engines.bundle import Bundle, load_bundle
+from engines.errors import InternalError
 
 
 @click.command(short_help="Measure what one frame costs on this machine, stage by stage.")
@@ -18,23 +25,76 @@ from engines.bundle import load_bundle
 @click.option("--frames", type=click.IntRange(1), help="Stop after so many frames.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="Threads of the networks.")
 @click.option("--backend", default=AUTO, show_default=True, help="Backend of the networks.")
+@click.option(
+    "--compute",
+    type=click.Choice(COMPUTES),
+    default=AUTO,
+    show_default=True,
+    help="Where pictures are worked on. auto: the GPU where all plans were built here.",
+)
+@click.option(
+    "--gpu-report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Run the GPU's tests, time kernels, pipeline and 1 to 64 cameras; write FILE (JSON).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 def bench_command(
-    bundle: Path, source: str, frames: int | None, threads: int, backend: str, as_json: bool
+    *,
+    bundle: Path,
+    source: str,
+    frames: int | None,
+    threads: int,
+    backend: str,
+    compute: str,
+    gpu_report: Path | None,
+    as_json: bool,
 ) -> None:
     """Decode and score SOURCE with BUNDLE and print the cost of a frame.
 
     The yardstick is one single-thread `cv2.calcOpticalFlowFarneback` call at the bundle's working
     size, timed in the same process on frames of the same clip: ratios compare between machines,
     milliseconds do not.
+
+    With --gpu-report the GPU is opened first; without one the command ends with code 69 and says
+    what is missing. Where no TensorRT plan was built, ONNX Runtime stands in for the encoder, and
+    the report says so.
     """
-    report = bench(load_bundle(bundle), source, frames=frames, threads=threads, backend=backend)
+    loaded = load_bundle(bundle)
+    if gpu_report is not None:
+        _write_gpu_report(loaded, source, frames, gpu_report)
+        return
+    report = bench(loaded, source, frames=frames, threads=threads, backend=backend, compute=compute)
     click.echo(json.dumps(report.to_json(), indent=1) if as_json else _table(report))
+
+
+def _write_gpu_report(bundle: Bundle, source: str, frames: int | None, file: Path) -> None:
+    root = checkout()
+    plan = ReportPlan(
+        frames=frames or ReportPlan.frames,
+        run_tests=None if root is None else lambda: run_device_tests(root),
+    )
+    device = open_device()
+    try:
+        report = measure_gpu(bundle, source, device, plan, say=lambda t: click.echo(t, err=True))
+    finally:
+        device.close()
+    write_bytes(file, (json.dumps(report, indent=1) + "\n").encode())
+    click.echo(f"written: {file}", err=True)
+    if report["encoder"]["stand_in"]:
+        click.echo(f"note: {report['encoder']['note']}", err=True)
+    if report["tests"].get("passed") is False:
+        raise InternalError(
+            f"the GPU's tests did not pass: {report['tests']['summary']}",
+            where=str(file),
+            mend="see `tests` in the report; run on the CPU until it is mended: --compute cpu",
+        )
 
 
 def _table(report: BenchReport) -> str:
     lines = [
         f"{report.frames} frames, backend {report.backend}, precision {report.precision}",
+        f"  on {report.compute}{_beside(report)}",
         f"  {report.ms_per_frame:8.2f} ms per frame, decode to score",
         f"  {1000.0 / report.ms_per_frame:8.1f} frames per second",
         f"  {report.farneback_ms:8.2f} ms one Farneback call; ratio {report.ratio:.2f}",
@@ -44,3 +104,8 @@ def _table(report: BenchReport) -> str:
     ]
     lines += [f"  {ms:8.2f}  {name}" for name, ms in report.stages_ms.items()]
     return "\n".join(lines)
+
+
+def _beside(report: BenchReport) -> str:
+    others = sorted(name for name, place in report.places.items() if place != report.compute)
+    return f"; {', '.join(others)} on the CPU" if others else ""

@@ -21,6 +21,7 @@ from edge.clock import SystemClock
 from edge.config import CONFIG_SCHEMA, Config, load_config
 from edge.config_schema import SCHEMA_PATH
 from edge.daemon import Daemon
+from edge.gpu.choose import COMPUTES
 from edge.launch import open_daemon
 from edge.notify import Notifier
 from edge.publish.address import BrokerAddress
@@ -61,6 +62,11 @@ _TRY_ONLY = (
 @click.option("--backend", help="Backend of the networks [default: auto]")
 @click.option(
     "--threads", type=click.IntRange(0), help="Threads of the networks [default: 0, auto]"
+)
+@click.option(
+    "--compute",
+    type=click.Choice(COMPUTES),
+    help="Where pictures are worked on [default: auto, the GPU where all plans were built here]",
 )
 @click.option("--check", is_flag=True, help="Only check CONFIG; tells all mistakes at once.")
 @click.option("--schema", is_flag=True, help="Only print the JSON Schema of CONFIG, for editors.")
@@ -116,7 +122,7 @@ def _resolve(path: Path | None, options: dict[str, Any]) -> Config:
                 f"CONFIG and {', '.join(mixed)} were both given",
                 mend="set it in the configuration, or leave CONFIG out",
             )
-        # `--backend` and `--threads` may be tried without changing the file.
+        # `--backend`, `--threads` and `--compute` may be tried without changing the file.
         return load_config(path).model_copy(update=given)
     if "bundle" not in given or "source" not in given:
         raise UsageError(
@@ -140,6 +146,7 @@ def _first_try(given: dict[str, Any]) -> Config:
         "media": given.get("snapshots"),
         "backend": given.get("backend", "auto"),
         "threads": given.get("threads", 0),
+        "compute": given.get("compute", "auto"),
         "mqtt": {"url": url},
         "page": {} if given.get("page") else None,
         "cameras": {given.get("camera", "camera"): camera},

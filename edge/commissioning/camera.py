@@ -50,8 +50,10 @@ def commission_camera(
     rules = config.cameras[name].rules
     if config.threads == 1:
         cv2.setNumThreads(1)
-    with Pipeline(bundle, backend=config.backend, threads=config.threads) as pipeline:
-        detector = detector_of(bundle, pipeline.backends)
+    with Pipeline(
+        bundle, backend=config.backend, threads=config.threads, compute=config.compute
+    ) as pipeline:
+        detector = detector_of(bundle, pipeline.backends, compute=pipeline.compute)
         site = site_of(config, name, bundle, detector)
         alarm = detector.alarm if site is None else site.detector.alarm
         budget = alarm.budget_per_hour

@@ -65,12 +65,18 @@ class StoredPicture:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Which model raised the event: software release, bundle (name, digest), precision."""
+    """Which model raised the event, and what ran it.
+
+    Software release, bundle (name, digest), precision and backend of the networks, and what did the
+    array work: ``cpu``, or the name of a GPU.
+    """
 
     release: str
     name: str
     bundle: str
     precision: str
+    backend: str = "none"
+    compute: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,8 @@ class Event:
                 "name": self.model.name,
                 "bundle": self.model.bundle,
                 "precision": self.model.precision,
+                "backend": self.model.backend,
+                "compute": self.model.compute,
             },
             "previous_id": self.previous_id,
         }

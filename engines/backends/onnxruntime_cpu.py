@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime as ort
@@ -36,6 +36,7 @@ class OnnxRuntimeCpu:
     """
 
     name = "onnxruntime-cpu"
+    providers: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)
 
     def __init__(
         self, *, input_name: str, output_name: str, precision: Precision = "fp32", threads: int = 0
@@ -62,7 +63,7 @@ class OnnxRuntimeCpu:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(
-                str(file), sess_options=options, providers=["CPUExecutionProvider"]
+                str(file), sess_options=options, providers=list(self.providers)
             )
         except LOAD_ERRORS as error:
             raise DataError(
