@@ -24,7 +24,8 @@ from edge.publish.address import Topics, find_login
 from edge.publish.connection import TlsFiles
 from edge.publish.outbox import Bounds, Outbox
 from edge.publish.publisher import BrokerSettings
-from engines.bundle import Bundle, load_bundle
+from edge.trust import open_bundle
+from engines.bundle import Bundle
 from engines.errors import DataError
 
 OUTBOX_NAME = "outbox.sqlite3"
@@ -38,11 +39,17 @@ def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
     Raises:
         VigilError: The bundle cannot be used, or the login cannot be read.
     """
-    bundle = load_bundle(config.bundle)
+    bundle = open_bundle(config.bundle, configured=config.trusted_keys)
     broker = broker_settings(config)
     with Pipeline(bundle, backend=config.backend, threads=config.threads) as pipeline:
         detector = detector_of(bundle, pipeline.backends)
-        _log.info("bundle_loaded", bundle=bundle.model.name, backends=pipeline.backends)
+        _log.info(
+            "bundle_loaded",
+            bundle=bundle.model.name,
+            release=bundle.manifest.release,
+            signed_by=bundle.signed_by,
+            backends=pipeline.backends,
+        )
         cameras = [camera_job(name, camera) for name, camera in config.cameras.items()]
         outbox = Outbox(
             config.state / OUTBOX_NAME,

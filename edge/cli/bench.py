@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from edge.bench import BenchReport, bench
+from edge.trust import open_bundle
 from engines.backends.choose import AUTO
-from engines.bundle import load_bundle
 
 
 @click.command(short_help="Measure what one frame costs on this machine, stage by stage.")
@@ -28,7 +28,7 @@ def bench_command(
     size, timed in the same process on frames of the same clip: ratios compare between machines,
     milliseconds do not.
     """
-    report = bench(load_bundle(bundle), source, frames=frames, threads=threads, backend=backend)
+    report = bench(open_bundle(bundle), source, frames=frames, threads=threads, backend=backend)
     click.echo(json.dumps(report.to_json(), indent=1) if as_json else _table(report))
 
 

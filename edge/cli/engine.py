@@ -18,12 +18,13 @@ from edge.plan_build import (
     PlanSettings,
     StreamPlan,
 )
+from edge.trust import open_bundle
 from engines.backends.backend import Backend
 from engines.backends.cuda_driver import CudaDriver, tegra_release
 from engines.backends.tensorrt.builder import OPTIMISATION_LEVEL
 from engines.backends.tensorrt.library import MODULES, TENSORRT, Library, open_library
 from engines.backends.tensorrt.runner import TensorRtBackend, this_machine
-from engines.bundle import Bundle, load_bundle
+from engines.bundle import Bundle
 from engines.errors import DataError, UnavailableError, UsageError, VigilError
 from engines.manifest import sha256_of
 from engines.model_spec import NetworkSpec, Precision
@@ -112,7 +113,7 @@ def build(
     Minutes on a Jetson, the first time; a second call finds the plans and is done. On the machine's
     GPU each plan is run on the bundle's own parity patches before it may be used.
     """
-    loaded = load_bundle(bundle)
+    loaded = open_bundle(bundle)
     targets = tuple(_capability(text) for text in capabilities)
     opened = open_library(library)
     plans = PlanCache(cache or default_folder())
@@ -161,7 +162,7 @@ def check(
     With BUNDLE, its networks alone; the exit code is 69 if one of them has no plan that fits.
     """
     plans = PlanCache(cache or default_folder())
-    loaded = None if bundle is None else load_bundle(bundle)
+    loaded = None if bundle is None else open_bundle(bundle)
     networks = {} if loaded is None else _networks(loaded)
     machine, fault = _here(library)
     checked = [

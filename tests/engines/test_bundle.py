@@ -26,10 +26,14 @@ def root(tmp_path: Path) -> Path:
 
 
 def rewrite(root: Path, change: Callable[[dict], None]) -> None:
-    """Change the manifest as somebody would who can write it, keeping it valid JSON."""
+    """Change the manifest as somebody would who can write it, keeping it canonical."""
     raw = json.loads((root / "manifest.json").read_bytes())
     change(raw)
-    (root / "manifest.json").write_text(json.dumps(raw))
+    (root / "manifest.json").write_bytes(canonical(raw))
+
+
+def canonical(raw: dict) -> bytes:
+    return (json.dumps(raw, sort_keys=True, separators=(",", ":")) + "\n").encode()
 
 
 def restamp(root: Path, name: str) -> None:
@@ -93,7 +97,7 @@ def test_a_missing_file_and_a_link_are_found(root: Path, tmp_path: Path) -> None
 
 def test_a_bundle_of_a_newer_schema_says_so_before_anything_else(root: Path) -> None:
     rewrite(root, lambda raw: raw.update(schema_version=99, surprise="field"))
-    with pytest.raises(DataError, match="99, this vigil knows up to 1"):
+    with pytest.raises(DataError, match="99, this vigil knows up to 2"):
         load_bundle(root)
 
 
