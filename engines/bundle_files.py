@@ -111,10 +111,10 @@ def _opened(root: Path, name: str) -> Iterator[BinaryIO]:
                     mend="give this user the right to read the bundle",
                 ) from error
             raise _not_regular(root, name) from error
-        stream = stack.enter_context(os.fdopen(descriptor, "rb"))
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
             raise _not_regular(root, name)
-        yield stream
+        yield stack.enter_context(os.fdopen(descriptor, "rb"))
 
 
 def _not_regular(root: Path, name: str) -> DataError:

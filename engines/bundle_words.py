@@ -49,8 +49,8 @@ def bundle_lines(bundle: Bundle, signers: list[str]) -> list[str]:
             f" map {model.map.columns} x {model.map.rows} cells, fusion {model.fusion.mode}"
         ),
         (
-            f"learned   from {one_line(record.dataset)}: {record.clips} clips, {record.seconds:g} s,"
-            f" preset {one_line(record.preset)}, seed {record.seed}"
+            f"learned   from {one_line(record.dataset)}: {record.clips} clips, {record.seconds:g}"
+            f" s, preset {one_line(record.preset)}, seed {record.seed}"
         ),
         *(f"stream    {_stream_words(stream)}" for stream in model.streams),
         *(f"alarm     {line}" for line in _alarm_words(bundle.alarm)),

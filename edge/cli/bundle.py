@@ -21,7 +21,7 @@ from engines.signature import decode_signatures
 from engines.signing_keys import key_id, read_private_key
 from engines.trusted_keys import read_trusted
 
-_SECRET_FROM = "VIGIL_KEY_PASSPHRASE_FILE"
+_PHRASE_FILE = "VIGIL_KEY_PASSPHRASE_FILE"
 _BUNDLE = click.argument("root", metavar="BUNDLE", type=click.Path(path_type=Path))
 
 
@@ -119,14 +119,14 @@ def diff(old: Path, new: Path) -> None:
 
 def _passphrase(key: Path) -> bytes | None:
     """The passphrase, where the key has one and somebody can give it."""
-    if named := os.environ.get(_SECRET_FROM):
+    if named := os.environ.get(_PHRASE_FILE):
         try:
             return Path(named).read_bytes().rstrip(b"\r\n")
         except OSError as error:
             raise InputMissingError(
                 f"the passphrase cannot be read: {error.strerror}",
                 where=named,
-                mend=f"unset {_SECRET_FROM} or mend the file",
+                mend=f"unset {_PHRASE_FILE} or mend the file",
             ) from error
     try:
         encrypted = b"BEGIN ENCRYPTED" in key.read_bytes()[:8192]
