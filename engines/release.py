@@ -7,6 +7,7 @@ old, good signature is refused, unless going back is asked for in so many words.
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 from importlib.metadata import version
 
@@ -16,6 +17,7 @@ from engines.manifest import Manifest
 _VERSION = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){0,3}", re.ASCII)
 
 
+@functools.cache
 def running_version() -> str:
     """Version of the vigil that runs here."""
     return version("vigil")
