@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +169,8 @@ def _decode_array(content: bytes, name: str) -> NDArray[np.generic]:
         raise ValueError(f"{name} has {len(values)} bytes of values, its shape is {shape}")
     if dtype.kind == "b" and count and max(values) > 1:
         raise ValueError(f"{name} has truth values other than 0 and 1")
-    order = "F" if header[2] == b"True" else "C"
+    order: Literal["F", "C"] = "F" if header[2] == b"True" else "C"
     if not count:
         return np.zeros(shape, dtype)
-    return np.frombuffer(values, dtype).reshape(shape, order=order).copy(order="C")
+    array: NDArray[np.generic] = np.frombuffer(values, dtype).reshape(shape, order=order)
+    return array.copy(order="C")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does everything that a device needs exist as a wheel for 64-bit ARM? Downloads it and sees.
 
-Usage: .venv/bin/python scripts/check_aarch64.py [--python 3.10 --python 3.12] [--keep FOLDER]
+Usage: .venv/bin/python scripts/check_aarch64.py [--python 3.10] [--extra NAME] [--keep FOLDER]
 
 Starts from the device's dependencies in pyproject.toml at the versions of constraints.txt, follows
 what each downloaded wheel requires on Linux, ARM and that Python, and fails on any that has no
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 from pathlib import Path
@@ -94,6 +94,7 @@ def main() -> int:
     """Check every Python asked for; the exit code is 1 if anything is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--python", action="append", choices=sorted(GLIBC_MINOR))
+    parser.add_argument("--extra", action="append", default=[], metavar="NAME")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the wheels here")
     arguments = parser.parse_args()
     missing: list[str] = []
@@ -101,7 +102,7 @@ def main() -> int:
         for python in arguments.python or ["3.10", "3.12"]:
             folder = (arguments.keep or Path(temporary)) / python
             folder.mkdir(parents=True, exist_ok=True)
-            missing += check(Target(python), folder)
+            missing += check(Target(python), folder, arguments.extra)
     print("\nFrom the device's own distribution, not from wheels:")
     for name, source, why in FROM_THE_SYSTEM:
         print(f"  {name:<50} {source}: {why}")
@@ -110,11 +111,21 @@ def main() -> int:
     return 1 if missing else 0
 
 
-def check(target: Target, folder: Path) -> list[str]:
+def wanted_by_a_device(extras: Sequence[str]) -> list[Requirement]:
+    """What the project itself asks for on a device, with some of its extras."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    texts = list(project["dependencies"])
+    for extra in extras:
+        if extra not in project["optional-dependencies"]:
+            raise SystemExit(f"pyproject.toml has no extra {extra}")
+        texts += project["optional-dependencies"][extra]
+    return [Requirement(text) for text in texts]
+
+
+def check(target: Target, folder: Path, extras_wanted: Sequence[str]) -> list[str]:
     """Download the closure of the device's dependencies; what could not be found."""
     pins = dict(read_pins(target))
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    waiting = [Requirement(text) for text in project["dependencies"]]
+    waiting = wanted_by_a_device(extras_wanted)
     seen: set[tuple[str, frozenset[str]]] = set()
     missing = []
     total = 0

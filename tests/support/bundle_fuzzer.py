@@ -17,6 +17,7 @@ is made from the seed and its number alone, so that one that fails can be repeat
 from __future__ import annotations
 
 import argparse
+import copy
 import io
 import json
 import os
@@ -292,7 +293,7 @@ def _spoil_value(raw: Any, rng: random.Random) -> None:
         elif kind == 3 and type(inside) is int:
             raw[key] = inside + rng.choice((-1, 1, 1 << 31, -inside))
         else:
-            raw[key] = rng.choice(_NASTY)
+            raw[key] = copy.deepcopy(rng.choice(_NASTY))  # it may itself be changed next
         return
 
 
