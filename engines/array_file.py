@@ -173,4 +173,4 @@ def _decode_array(content: bytes, name: str) -> NDArray[np.generic]:
     if not count:
         return np.zeros(shape, dtype)
     array: NDArray[np.generic] = np.frombuffer(values, dtype).reshape(shape, order=order)
-    return array.copy(order="C")
+    return np.array(array, order="C")  # a copy, which may be written

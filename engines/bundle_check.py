@@ -64,12 +64,20 @@ def read_manifest(root: Path, *, trusted: TrustedKeys | None = None) -> Checked:
         RefusedError: Not signed by a trusted key, or changed after signing.
         DataError: The manifest is no manifest.
     """
-    if not root.is_dir():
+    path = root / MANIFEST_NAME
+    try:
+        is_folder, is_bundle = root.is_dir(), path.is_file()
+    except OSError as error:
+        raise InputMissingError(
+            f"the bundle cannot be looked at: {error.strerror}",
+            where=str(root),
+            mend="give this user the right to read it",
+        ) from error
+    if not is_folder:
         raise InputMissingError(
             "there is no such bundle folder", where=str(root), mend="give the folder of a bundle"
         )
-    path = root / MANIFEST_NAME
-    if not path.is_file():
+    if not is_bundle:
         raise InputMissingError(
             f"this folder is not a bundle: it has no {MANIFEST_NAME}",
             where=str(root),

@@ -78,7 +78,7 @@ def refuse_unlisted(root: Path, manifest: Manifest) -> None:
                     (f"{folder}/{item.name}" if folder else item.name, item) for item in entries
                 ]
         except OSError as error:
-            raise DataError(f"the bundle cannot be read: {error}", where=str(root)) from error
+            raise _unreadable(root, folder or "the folder", error) from error
         for name, item in found:
             if name in folders and item.is_dir(follow_symlinks=False):
                 waiting.append(name)
@@ -105,16 +105,24 @@ def _opened(root: Path, name: str) -> Iterator[BinaryIO]:
             descriptor = os.open(last, _READ, dir_fd=here)
         except OSError as error:
             if error.errno in {errno.EACCES, errno.EPERM}:
-                raise DataError(
-                    f"{name} cannot be read: {error.strerror}",
-                    where=str(root),
-                    mend="give this user the right to read the bundle",
-                ) from error
+                raise _unreadable(root, name, error) from error
             raise _not_regular(root, name) from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise _not_regular(root, name)
-        yield stack.enter_context(os.fdopen(descriptor, "rb"))
+        stream = stack.enter_context(os.fdopen(descriptor, "rb"))
+        try:
+            yield stream
+        except OSError as error:  # a failing disk, for one
+            raise _unreadable(root, name, error) from error
+
+
+def _unreadable(root: Path, name: str, error: OSError) -> DataError:
+    return DataError(
+        f"{name} cannot be read: {error.strerror}",
+        where=str(root),
+        mend="give this user the right to read the bundle; else the disk may be failing: dmesg",
+    )
 
 
 def _not_regular(root: Path, name: str) -> DataError:

@@ -42,7 +42,7 @@ def read_trusted(paths: Sequence[Path]) -> TrustedKeys:
         RefusedError: A folder cannot be read, or others may write a file or folder.
         DataError: A file holds no Ed25519 public key.
     """
-    files = [file for path in paths for file in (_keys_in(path) if path.is_dir() else [path])]
+    files = [file for path in paths for file in _files_of(path)]
     if len(files) > MAX_KEYS:
         raise RefusedError(
             f"{len(files)} trusted keys are too many, at most {MAX_KEYS}",
@@ -53,13 +53,16 @@ def read_trusted(paths: Sequence[Path]) -> TrustedKeys:
     return TrustedKeys({key_id(key): key for key in keys}, ", ".join(map(str, paths)))
 
 
-def _keys_in(folder: Path) -> list[Path]:
+def _files_of(path: Path) -> list[Path]:
+    """The file itself, or the keys in a folder."""
     try:
-        require_safe(folder, folder.stat())
-        return sorted(path for path in folder.iterdir() if path.suffix == PUBLIC_SUFFIX)
+        if not path.is_dir():
+            return [path]
+        require_safe(path, path.stat())
+        return sorted(file for file in path.iterdir() if file.suffix == PUBLIC_SUFFIX)
     except OSError as error:
         raise RefusedError(
-            f"the folder of trusted keys cannot be read: {error.strerror}",
-            where=str(folder),
-            mend=f"chmod a+rx {folder}",
+            f"the trusted keys cannot be read: {error.strerror}",
+            where=str(path),
+            mend=f"chmod a+rx {path}",
         ) from error

@@ -33,6 +33,7 @@ from support.small_bundles import (
 
 import engines.bundle
 import engines.bundle_check
+import engines.bundle_files
 from engines.array_file import decode_arrays, encode_arrays
 from engines.bundle import load_bundle
 from engines.errors import DataError, RefusedError, VigilError
@@ -214,6 +215,27 @@ def test_a_symbolic_link_as_file_as_folder_and_as_manifest(
     current = tmp_path / "current"
     current.symlink_to(root)  # the folder itself may be a link: `current` is
     assert engines.bundle_check.check_bundle(current, trusted=trusted).signed_by
+
+
+def test_a_disk_that_fails_is_told_and_no_traceback(
+    root: Path, trusted: TrustedKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    opened: list[int] = []
+
+    def fdopen(descriptor: int, *_: object) -> io.BytesIO:
+        opened.append(descriptor)
+        return Failing()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engines.bundle_files.os, "fdopen", fdopen)
+        told = refused(root, trusted, "cannot be read: Input/output error")
+    assert "disk may be failing" in str(told.mend)
+    for descriptor in opened:
+        os.close(descriptor)
 
 
 @pytest.mark.usefixtures("parsing")
