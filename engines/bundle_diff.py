@@ -135,4 +135,6 @@ def _value(value: object) -> str:
         return "none"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, list):
+        return f"[{', '.join(_value(item) for item in value)}]"
     return one_line(str(value))

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import struct
 import time
 import tracemalloc
@@ -221,7 +222,7 @@ def test_a_disk_that_fails_is_told_and_no_traceback(
     root: Path, trusted: TrustedKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(io.BytesIO):
-        def read(self, size: int | None = -1, /) -> bytes:
+        def read(self, _size: int | None = -1, /) -> bytes:
             raise OSError(5, "Input/output error")
 
     opened: list[int] = []
@@ -294,6 +295,25 @@ def test_an_undeclared_size_bomb_is_not_read(root: Path, trusted: TrustedKeys) -
     began = time.monotonic()
     refused(root, trusted, "the manifest says 1000")
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.usefixtures("parsing")
+def test_a_file_that_grows_while_it_is_read_is_left_at_its_size(
+    root: Path, trusted: TrustedKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had the right size when it was opened, and has 4 TiB now."""
+    path = root / "networks/appearance.fp32.onnx"
+    os.truncate(path, 1 << 42)
+    real = os.fstat
+
+    def before(descriptor: int) -> os.stat_result:
+        status = list(real(descriptor))
+        if status[stat.ST_SIZE] == 1 << 42:
+            status[stat.ST_SIZE] = 1000
+        return os.stat_result(status)
+
+    monkeypatch.setattr(engines.bundle_files.os, "fstat", before)
+    refused(root, trusted, "has 1001 bytes, the manifest says 1000")
 
 
 @pytest.mark.usefixtures("parsing")
