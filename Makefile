@@ -4,7 +4,7 @@ BIN := .venv/bin
 MINUTES ?= 30
 export PYTHON
 
-.PHONY: help setup demo check test soak format clean
+.PHONY: help setup demo check test fuzz soak format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ test: ## Everything: set-up, check and all tests
 	@scripts/set_up.sh test
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest
+
+fuzz: setup ## A million spoiled bundles, or ten minutes of them: nothing but clear errors may come out
+	PYTHONPATH=.:tests $(BIN)/python -m support.bundle_fuzzer --cases 1000000 --seconds 600
 
 format: setup ## Lay out the code and mend what can be mended automatically
 	$(BIN)/ruff check --fix .

@@ -58,12 +58,15 @@ class Config(Section):
         metrics: Where Prometheus finds the metrics; not given: nowhere.
         home_assistant: Whether the device appears in Home Assistant by itself.
         defaults: For all cameras.
+        trusted_keys: A public key (.pub) or a folder of them: only bundles that one of them has
+            signed are run. The keys in /etc/vigil/trusted-keys.d, if it is there, hold as well.
         cameras: By name.
     """
 
     schema_version: Literal[1]
     device: Name = "vigil"
     bundle: FilePath
+    trusted_keys: FilePath | None = None
     state: FilePath
     media: FilePath | None = None
     snapshots: Switch = True

@@ -33,8 +33,9 @@ from edge.publish.outbox import Bounds, Outbox
 from edge.publish.publisher import BrokerSettings
 from edge.publish.tls import TlsFiles
 from edge.site import site_of
+from edge.trust import open_bundle
 from edge.watchdog import Watchdog
-from engines.bundle import Bundle, load_bundle
+from engines.bundle import Bundle
 from engines.errors import DataError
 
 OUTBOX_NAME = "outbox.sqlite3"
@@ -62,7 +63,7 @@ def open_daemon(
     notifier = notifier or Notifier({})
     with contextlib.ExitStack() as stack:
         with notifier.starting(at_most_s=START_LIMIT_S):
-            bundle = load_bundle(config.bundle)
+            bundle = open_bundle(config.bundle, configured=config.trusted_keys)
             pipeline = Pipeline(
                 bundle, backend=config.backend, threads=config.threads, compute=config.compute
             )
@@ -71,6 +72,8 @@ def open_daemon(
         _log.info(
             "bundle_loaded",
             bundle=bundle.model.name,
+            release=bundle.manifest.release,
+            signed_by=bundle.signed_by,
             backends=pipeline.backends,
             compute=pipeline.compute,
             places=pipeline.places,

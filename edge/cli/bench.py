@@ -12,10 +12,11 @@ from edge.gpu.choose import COMPUTES
 from edge.gpu.device_tests import checkout, run_device_tests
 from edge.gpu.report import ReportPlan
 from edge.gpu.report import gpu_report as measure_gpu
+from edge.trust import open_bundle
 from edge.vision.cuda.pycuda_device import open_device
 from engines.atomic import write_bytes
 from engines.backends.choose import AUTO
-from engines.bundle import Bundle, load_bundle
+from engines.bundle import Bundle
 from engines.errors import InternalError
 
 
@@ -60,7 +61,7 @@ def bench_command(
     what is missing. Where no TensorRT plan was built, ONNX Runtime stands in for the encoder, and
     the report says so.
     """
-    loaded = load_bundle(bundle)
+    loaded = open_bundle(bundle)
     if gpu_report is not None:
         _write_gpu_report(loaded, source, frames, gpu_report)
         return

@@ -25,12 +25,12 @@ from edge.plan_check import (
     networks_of,
     this_machine_or_fault,
 )
+from edge.trust import open_bundle
 from engines.backends.backend import Backend
 from engines.backends.cuda_driver import CudaDriver, tegra_release
 from engines.backends.tensorrt.builder import OPTIMISATION_LEVEL
 from engines.backends.tensorrt.library import MODULES, TENSORRT, Library, open_library
 from engines.backends.tensorrt.runner import TensorRtBackend, this_machine
-from engines.bundle import load_bundle
 from engines.errors import UnavailableError, UsageError
 from engines.model_spec import NetworkSpec, Precision
 from engines.plan_cache import Machine, PlanCache, default_folder
@@ -118,7 +118,7 @@ def build(
     Minutes on a Jetson, the first time; a second call finds the plans and is done. On the machine's
     GPU each plan is run on the bundle's own parity patches before it may be used.
     """
-    loaded = load_bundle(bundle)
+    loaded = open_bundle(bundle)
     targets = tuple(_capability(text) for text in capabilities)
     opened = open_library(library)
     plans = PlanCache(cache or default_folder())
@@ -167,7 +167,7 @@ def check(
     With BUNDLE, its networks alone; the exit code is 69 if one of them has no plan that fits.
     """
     plans = PlanCache(cache or default_folder())
-    loaded = None if bundle is None else load_bundle(bundle)
+    loaded = None if bundle is None else open_bundle(bundle)
     networks = {} if loaded is None else networks_of(loaded)
     machine, fault = this_machine_or_fault(library)
     checked = [

@@ -24,6 +24,8 @@ ORDER = (
     "train",
     "evaluate",
     "calibrate",
+    "keys",
+    "bundle",
     "engine",
     "run",
     "watch",

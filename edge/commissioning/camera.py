@@ -19,7 +19,7 @@ from edge.launch import camera_job, detector_of
 from edge.pipeline import Pipeline
 from edge.site import site_of
 from edge.ticks import Ticker
-from engines.bundle import load_bundle
+from edge.trust import open_bundle
 
 
 def commission_camera(
@@ -46,7 +46,7 @@ def commission_camera(
     Raises:
         VigilError: See `edge.commissioning.learn.learn`; or the bundle cannot be used.
     """
-    bundle = load_bundle(config.bundle)
+    bundle = open_bundle(config.bundle, configured=config.trusted_keys)
     rules = config.cameras[name].rules
     if config.threads == 1:
         cv2.setNumThreads(1)

@@ -12,7 +12,7 @@ from edge.doctor.check import Finding, ok
 from edge.pipeline import Pipeline
 from edge.probe import Probe
 from edge.site import site_folder
-from engines.bundle import load_bundle
+from edge.trust import open_bundle
 
 GPU_NODES = ("nvidia0", "nvidiactl", "nvhost-ctrl-gpu", "nvgpu", "nvmap")
 
@@ -23,7 +23,7 @@ def check_bundle(config: Config) -> Finding:
     Raises:
         VigilError: It cannot be used.
     """
-    bundle = load_bundle(config.bundle)
+    bundle = open_bundle(config.bundle, configured=config.trusted_keys)
     about = f"{bundle.model.name}, {len(bundle.manifest.files)} files, {bundle.digest[:12]}"
     alarm = bundle.alarm
     if alarm is None:
@@ -56,7 +56,7 @@ def check_site(config: Config, camera: str) -> Finding:
             said = f"calibration {waiting} was learned and waits to be accepted"
         return Finding(check, "skip", said)
     number, calibration = found
-    bundle = load_bundle(config.bundle)
+    bundle = open_bundle(config.bundle, configured=config.trusted_keys)
     calibration.require_fit(bundle)
     alarm = calibration.record.alarm
     about = (
@@ -75,7 +75,7 @@ def check_networks(config: Config) -> Finding:
     Raises:
         VigilError: They do not.
     """
-    bundle = load_bundle(config.bundle)
+    bundle = open_bundle(config.bundle, configured=config.trusted_keys)
     with Pipeline(bundle, backend=config.backend, threads=config.threads) as pipeline:
         Probe(pipeline)()
         backends = ", ".join(f"{name}: {kind}" for name, kind in pipeline.backends.items())
