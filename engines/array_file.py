@@ -32,7 +32,8 @@ _END = struct.Struct("<4sHHHHIIH")
 _END_MARK = b"PK\x05\x06"
 _ZIP64_LOCATOR = b"PK\x06\x07"
 _MAX_DIRECTORY_BYTES = MAX_ARRAYS * 512
-_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\.npy", re.ASCII)
+_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
+_MEMBER = re.compile(rf"{_NAME}(\.{_NAME})?\.npy", re.ASCII)
 # The .npy format: numpy.lib.format. Only plain numbers; object arrays ("|O") would be pickles.
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 _NPY_HEADER = re.compile(
