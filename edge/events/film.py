@@ -128,8 +128,8 @@ def write_film(folder: Path, stem: str, frames: tuple[FilmFrame, ...]) -> Stored
 def _webm(frames: tuple[FilmFrame, ...]) -> bytes:
     """Encode; every picture keeps its own time."""
     # Not loaded by daemons without clips: it takes memory and a good part of the start.
-    import av  # noqa: PLC0415
-    import av.error  # noqa: PLC0415
+    import av  # noqa: PLC0415  only what is used is loaded
+    import av.error  # noqa: PLC0415  only what is used is loaded
 
     decoded = [cv2.imdecode(np.frombuffer(one.jpeg, np.uint8), 1) for one in frames]
     pictures = [picture for picture in decoded if picture is not None]
