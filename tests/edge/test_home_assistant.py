@@ -137,6 +137,11 @@ def test_a_camera_that_is_gone_and_then_the_device_leave_home_assistant(
         assert len(told()) == 4
 
 
+def describe_quiet_yard(one: Line) -> None:
+    describe(one, "yard")
+    one.publisher.retain(TOPICS.camera_alarm("yard"), "OFF")
+
+
 @pytest.mark.broker
 def test_everything_is_told_again_when_home_assistant_is_born(
     tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
@@ -145,10 +150,8 @@ def test_everything_is_told_again_when_home_assistant_is_born(
     birth = birth_topic("homeassistant")
     with (
         Subscriber(broker.port, topic="#") as subscriber,
-        line(tmp_path, broker.url, birth=birth) as one,
+        line(tmp_path, broker.url, birth=birth, first=describe_quiet_yard),
     ):
-        describe(one, "yard")
-        one.publisher.retain(TOPICS.camera_alarm("yard"), "OFF")
         wait_until(lambda: subscriber.last(TOPICS.status) == "online")
         topics = [topic for topic, _, _ in subscriber.messages]
         assert topics[0] == TOPIC  # described before anything that is described

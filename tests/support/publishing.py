@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,19 @@ class Line:
 
 
 @contextlib.contextmanager
-def line(folder: Path, url: str, *, flush_s: float = 1.0, **changes: Any) -> Iterator[Line]:
+def line(
+    folder: Path,
+    url: str,
+    *,
+    flush_s: float = 1.0,
+    first: Callable[[Line], None] = lambda _: None,
+    **changes: Any,
+) -> Iterator[Line]:
+    """A line at work; `first` is done before it connects."""
     one = Line(folder, url, **changes)
     one.outbox.start()
     try:
+        first(one)
         one.publisher.start()
         yield one
     finally:
