@@ -1,12 +1,17 @@
-"""What every test may ask for: the real footage, and calm settings for the libraries."""
+"""What every test may ask for: the real footage, a GPU in memory; calm settings of libraries."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.fake_gpu import FakeCuda, FakeTensorRt, build_fake_cuda
+
+from engines.backends.cuda_driver import CudaDriver
+from engines.backends.tensorrt.library import Library, library_from_module
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
@@ -26,3 +31,32 @@ def footage() -> Path:
     if IN_CI:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def fake_cuda_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stand-in of the CUDA driver, compiled once."""
+    return build_fake_cuda(tmp_path_factory.mktemp("cuda"))
+
+
+@pytest.fixture
+def cuda(fake_cuda_file: Path) -> FakeCuda:
+    return FakeCuda(fake_cuda_file)
+
+
+@pytest.fixture
+def driver(cuda: FakeCuda) -> Iterator[CudaDriver]:
+    opened = CudaDriver(library=cuda.path)
+    yield opened
+    cuda.fail("", 0)
+    opened.close()
+
+
+@pytest.fixture
+def trt(cuda: FakeCuda) -> FakeTensorRt:
+    return FakeTensorRt(cuda)
+
+
+@pytest.fixture
+def library(trt: FakeTensorRt) -> Library:
+    return library_from_module("tensorrt", trt)

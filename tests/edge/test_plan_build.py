@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from support.clips import MemoryClip
-from support.fake_gpu import FakeCuda, FakeTensorRt, build_fake_cuda
+from support.fake_gpu import FakeCuda, FakeTensorRt
 from support.quantisable_bundle import quantisable_bundle
 
 from calibration.activation_ranges import activation_ranges
@@ -28,33 +27,6 @@ from engines.bundle import Bundle, BundleFile, load_bundle, update_bundle
 from engines.errors import DataError, UnavailableError, UsageError
 from engines.plan_cache import PlanCache
 from engines.qdq_network import ActivationRange, qdq_from_ranges, quantisable_layers
-
-
-@pytest.fixture(scope="module")
-def cuda_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_fake_cuda(tmp_path_factory.mktemp("cuda"))
-
-
-@pytest.fixture
-def cuda(cuda_file: Path) -> FakeCuda:
-    return FakeCuda(cuda_file)
-
-
-@pytest.fixture
-def trt(cuda: FakeCuda) -> FakeTensorRt:
-    return FakeTensorRt(cuda)
-
-
-@pytest.fixture
-def library(trt: FakeTensorRt) -> Library:
-    return library_from_module("tensorrt", trt)
-
-
-@pytest.fixture
-def driver(cuda: FakeCuda) -> Iterator[CudaDriver]:
-    opened = CudaDriver(library=cuda.path)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,43 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.fake_gpu import FakeCuda, FakeTensorRt, build_fake_cuda
+from support.fake_gpu import FakeCuda
 
 from edge.plan_build import PlanBuilder, PlanSettings
 from engines.backends.cuda_driver import CudaDriver
 from engines.backends.tensorrt import runner
-from engines.backends.tensorrt.library import Library, library_from_module
+from engines.backends.tensorrt.library import Library
 from engines.backends.tensorrt.runner import this_machine
 from engines.bundle import Bundle
 from engines.plan_cache import PlanCache
-
-
-@pytest.fixture(scope="session")
-def fake_cuda_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_fake_cuda(tmp_path_factory.mktemp("cuda"))
-
-
-@pytest.fixture
-def cuda(fake_cuda_file: Path) -> FakeCuda:
-    return FakeCuda(fake_cuda_file)
-
-
-@pytest.fixture
-def driver(cuda: FakeCuda) -> Iterator[CudaDriver]:
-    opened = CudaDriver(library=cuda.path)
-    yield opened
-    cuda.fail("", 0)
-    opened.close()
-
-
-@pytest.fixture
-def trt(cuda: FakeCuda) -> FakeTensorRt:
-    return FakeTensorRt(cuda)
-
-
-@pytest.fixture
-def library(trt: FakeTensorRt) -> Library:
-    return library_from_module("tensorrt", trt)
 
 
 @pytest.fixture
