@@ -2,44 +2,41 @@
 
 Training, evaluation, calibration, benchmarks and the daemon all run this code; what is evaluated is
 what is flashed. A `View` is one camera's (or clip's) memory; the networks are shared, and one step
-over several views encodes all their cells in one batch per stream.
+over several views encodes all their cells in one batch per stream. A recording's next frame is
+decoded and its flow computed while one is scored; the flows of several cameras are computed at the
+same time. Neither changes a number.
 """
 
 from __future__ import annotations
 
-import math
+import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
 
-from calibration.parity import LIMITS, check_parity
 from calibration.stream_statistics import StreamStatistics
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
 from edge.inputs import Cells
+from edge.read_ahead import read_ahead
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from edge.scoring.fusion import fuse, pool
-from edge.scoring.heads import Head, open_head
 from edge.scoring.standardise import standardise
+from edge.stream_runner import StreamRunner, open_runner
 from edge.view import View
-from engines.backends.backend import Backend
-from engines.backends.choose import AUTO, open_backend
+from edge.vision.observe import Observation
+from engines.backends.choose import AUTO
 from engines.bundle import Bundle
 from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, SmoothingSpec, StreamSpec
 
+__all__ = ["Pipeline", "StreamPipeline", "StreamRunner"]
 
-@dataclass(frozen=True)
-class StreamRunner:
-    """One stream ready to run: description, network (None: features are the cells), head."""
-
-    spec: StreamSpec
-    backend: Backend | None
-    head: Head
+_MOST_FLOWS = 4  # at the same time: more threads than a small device's cores only wait
 
 
 class StreamPipeline:
@@ -70,6 +67,7 @@ class StreamPipeline:
         self._gate = gate
         self._runners = tuple(runners)
         self._smoothing = smoothing or SmoothingSpec()
+        self._flow_threads: ThreadPoolExecutor | None = None
         self.stage_ms: dict[str, float] = defaultdict(float)
         """Milliseconds spent per stage since the start, summed over frames."""
 
@@ -100,41 +98,55 @@ class StreamPipeline:
 
     def energies(self, work: Sequence[tuple[View, Frame]]) -> list[dict[str, EnergyMap]]:
         """Energies of one new frame of each of some views, by stream name, in `work`'s order."""
-        observations = []
-        for view, frame in work:
-            with self._stage("observe"):
-                view.observation = view.observer.observe(frame)
-                observations.append(view.observation)
-        results: list[dict[str, EnergyMap]] = [{} for _ in work]
+        self._observe(work)
+        return self._energies([view for view, _ in work])
+
+    def stream_scores(self, work: Sequence[tuple[View, Frame]]) -> list[dict[str, StreamScore]]:
+        """Each stream's score of one new frame of each of some views, in `work`'s order."""
+        self._observe(work)
+        return self._stream_scores([view for view, _ in work])
+
+    def close(self) -> None:
+        """Free the networks and end the threads."""
+        for runner in self._runners:
+            if runner.backend is not None:
+                runner.backend.close()
+        if self._flow_threads is not None:
+            self._flow_threads.shutdown()
+            self._flow_threads = None
+
+    def _observe(self, work: Sequence[tuple[View, Frame]]) -> None:
+        """Flows of one new frame of each view; of several views at the same time."""
+        with self._stage("observe"):
+            if len(work) > 1 and self._flow_threads is None:
+                threads = min(os.cpu_count() or 1, _MOST_FLOWS)
+                self._flow_threads = ThreadPoolExecutor(threads, thread_name_prefix="flow")
+            run = self._flow_threads.map if self._flow_threads and len(work) > 1 else map
+            observations = list(run(_observation, work))
+        for (view, _), observation in zip(work, observations, strict=True):
+            view.observation = observation
+
+    def _energies(self, views: Sequence[View]) -> list[dict[str, EnergyMap]]:
+        results: list[dict[str, EnergyMap]] = [{} for _ in views]
         for runner in self._runners:
             name = runner.spec.name
-            cells = []
-            for (view, _), observation in zip(work, observations, strict=True):
-                with self._stage(f"{name}.input"):
-                    cells.append(view.inputs[name].observe(observation))
+            with self._stage(f"{name}.input"):
+                cells = [view.inputs[name].observe(view.newest) for view in views]
             for result, energy in zip(results, self._run(runner, cells), strict=True):
                 result[name] = energy
         return results
 
-    def stream_scores(self, work: Sequence[tuple[View, Frame]]) -> list[dict[str, StreamScore]]:
-        """Each stream's score of one new frame of each of some views, in `work`'s order."""
-        energies = self.energies(work)
+    def _stream_scores(self, views: Sequence[View]) -> list[dict[str, StreamScore]]:
+        energies = self._energies(views)
         with self._stage("score"):
             return [
                 {name: self._stream_score(view, name, maps[name]) for name in maps}
-                for (view, _), maps in zip(work, energies, strict=True)
+                for view, maps in zip(views, energies, strict=True)
             ]
 
-    def close(self) -> None:
-        """Free the networks."""
-        for runner in self._runners:
-            if runner.backend is not None:
-                runner.backend.close()
-
     def _stream_score(self, view: View, name: str, energy: EnergyMap) -> StreamScore:
-        assert view.observation is not None
         score = standardise(view.rules.on_energy(energy), self._statistics[name])
-        return view.maps[name].update(score, view.observation)
+        return view.maps[name].update(score, view.newest)
 
     def _run(self, runner: StreamRunner, cells: Sequence[Cells]) -> Iterator[EnergyMap]:
         name = runner.spec.name
@@ -142,7 +154,8 @@ class StreamPipeline:
         values = np.zeros(0)
         if sum(counts):
             with self._stage(f"{name}.gather"):
-                batch = np.concatenate([one.gather() for one in cells if len(one)])
+                parts = [one.gather() for one in cells if len(one)]
+                batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
             with self._stage(f"{name}.encode"):
                 features = batch if runner.backend is None else runner.backend.infer(batch)
             with self._stage(f"{name}.head"):
@@ -177,7 +190,7 @@ class Pipeline(StreamPipeline):
     def __init__(self, bundle: Bundle, *, backend: str = AUTO, threads: int = 0) -> None:
         self.bundle = bundle
         self._model = bundle.model
-        runners = [_open_runner(bundle, s, backend, threads) for s in bundle.model.streams]
+        runners = [open_runner(bundle, s, backend, threads) for s in bundle.model.streams]
         self.backends = {
             runner.spec.name: f"{runner.backend.name}/{runner.backend.precision}"
             for runner in runners
@@ -229,7 +242,27 @@ class Pipeline(StreamPipeline):
 
     def step(self, work: Sequence[tuple[View, Frame]]) -> list[ScoreMap]:
         """Score one new frame of each of some views; all cells of a stream go in one batch."""
-        streams = self.stream_scores(work)
+        self._observe(work)
+        return self._score_observed(work)
+
+    def score_all(self, view: View, frames: Iterable[Frame]) -> Iterator[tuple[Frame, ScoreMap]]:
+        """Score the frames of a recording; reading and flow run ahead in a thread of their own.
+
+        The scores are those of `score`, frame after frame. Errors of `frames` are raised in their
+        place. After an early end the view has seen frames that were not scored: `reset` it.
+        """
+
+        def observed() -> Iterator[tuple[Frame, Observation]]:
+            for frame in frames:
+                with self._stage("observe"):
+                    observation = view.observer.observe(frame)
+                yield frame, observation
+
+        for frame, view.observation in read_ahead(observed()):
+            yield frame, self._score_observed([(view, frame)])[0]
+
+    def _score_observed(self, work: Sequence[tuple[View, Frame]]) -> list[ScoreMap]:
+        streams = self._stream_scores([view for view, _ in work])
         with self._stage("fuse"):
             return [
                 self._score_one(view, frame, scores)
@@ -256,34 +289,6 @@ class Pipeline(StreamPipeline):
         )
 
 
-def _open_runner(bundle: Bundle, stream: StreamSpec, backend: str, threads: int) -> StreamRunner:
-    arrays = bundle.arrays(stream.head.file) if stream.head.file is not None else {}
-    head = open_head(stream.head, arrays)
-    opened = None
-    if stream.network is not None:
-        opened = open_backend(bundle, stream.network, name=backend, threads=threads)
-        _parity_gate(bundle, stream, opened, head)
-    return StreamRunner(spec=stream, backend=opened, head=head)
-
-
-def _parity_gate(bundle: Bundle, stream: StreamSpec, backend: Backend, head: Head) -> None:
-    """The network must give here what it gave where it was trained, or nothing starts."""
-    if stream.parity is None:
-        return
-    golden = bundle.arrays(stream.parity)
-    if set(golden) != {"patches", "latents"}:
-        raise DataError(
-            f"parity file {stream.parity} must hold patches and latents, it holds {sorted(golden)}",
-            where=str(bundle.root),
-            mend="export the bundle again",
-        )
-    limits = LIMITS[backend.precision]
-    check_parity(
-        backend,
-        golden["patches"].astype(np.float32),
-        golden["latents"].astype(np.float32),
-        cosine_min=limits.cosine,
-        max_abs=math.inf,
-        energy=head.energy,
-        rank_min=limits.rank,
-    )
+def _observation(work: tuple[View, Frame]) -> Observation:
+    view, frame = work
+    return view.observer.observe(frame)

@@ -40,6 +40,12 @@ class View:
         self.observation: Observation | None = None
         """The newest."""
 
+    @property
+    def newest(self) -> Observation:
+        """The newest observation, where there must be one."""
+        assert self.observation is not None
+        return self.observation
+
     def reset(self) -> None:
         """Forget the past: cut, reconnect, new geometry."""
         self.observer.reset()

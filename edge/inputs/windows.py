@@ -84,13 +84,8 @@ class WindowInput:
             self._looked_s = observation.time_s
 
         def cut(r: NDArray[np.int64], c: NDArray[np.int64]) -> NDArray[np.float32]:
-            if self._grey:
-                windows = self._grid.gather(observation.gray, r, c)[:, None]
-            else:
-                windows = np.moveaxis(self._grid.gather(observation.bgr, r, c)[..., ::-1], -1, 1)
-            unit: NDArray[np.float32] = windows.astype(np.float32)
-            unit *= np.float32(1.0 / 255.0)
-            return unit
+            picture = observation.gray[..., None] if self._grey else observation.bgr
+            return unit_planes(self._grid.gather(picture, r, c))
 
         return Cells(rows, columns, self.shape, warm_up=False, cut=cut, fresh=due)
 
@@ -106,3 +101,17 @@ class WindowInput:
         moving = (self._flow.speed > self._floor).astype(np.float32)
         size = (self.shape[1], self.shape[0])
         return np.asarray(cv2.resize(moving, size, interpolation=cv2.INTER_AREA) > self._share)
+
+
+def unit_planes(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pictures as a network takes them, in one pass and laid out plane after plane.
+
+    Args:
+        pictures: uint8, N x side x side x channels, BGR or one channel.
+
+    Returns:
+        float32, N x channels x side x side in [0, 1], RGB or one channel.
+    """
+    planes = np.moveaxis(pictures[..., ::-1], -1, 1)
+    result = np.empty(planes.shape, np.float32)
+    return np.multiply(planes, np.float32(1.0 / 255.0), out=result)
