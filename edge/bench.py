@@ -181,7 +181,7 @@ def _scored(
 def _farneback_ms(grays: list[NDArray[np.uint8]]) -> tuple[float, float]:
     """Median wall and processor milliseconds of one call."""
     wall, cpu = [], []
-    with _single_thread():
+    with single_thread():
         for previous, current in pairwise(grays):
             flow = np.zeros((*current.shape, 2), np.float32)
             clock = _Clock()
@@ -194,7 +194,8 @@ def _farneback_ms(grays: list[NDArray[np.uint8]]) -> tuple[float, float]:
 
 
 @contextmanager
-def _single_thread() -> Iterator[None]:
+def single_thread() -> Iterator[None]:
+    """OpenCV on one thread."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

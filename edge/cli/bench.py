@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edge.bench import BenchReport, bench
+from edge.bench_growth import growth, to_markdown
 from engines.backends.choose import AUTO
 from engines.bundle import load_bundle
 
@@ -25,6 +26,12 @@ from engines.bundle import load_bundle
 )
 @click.option("--threads", type=click.IntRange(0), default=0, help="Threads of the networks.")
 @click.option("--backend", default=AUTO, show_default=True, help="Backend of the networks.")
+@click.option(
+    "--growth",
+    "as_growth",
+    is_flag=True,
+    help="Print how the cost grows with size, stride, window and mixture, as a Markdown table.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 def bench_command(
     bundle: Path,
@@ -33,6 +40,7 @@ def bench_command(
     cameras: int,
     threads: int,
     backend: str,
+    as_growth: bool,
     as_json: bool,
 ) -> None:
     """Decode and score SOURCE with BUNDLE and print the cost of a frame.
@@ -41,6 +49,10 @@ def bench_command(
     size, timed in the same process on frames of the same clip: ratios compare between machines,
     milliseconds do not. On a busy machine the ratio of processor times is the steadier one.
     """
+    if as_growth:
+        rows = growth(load_bundle(bundle), source, frames=frames or 30, backend=backend)
+        click.echo(to_markdown(rows))
+        return
     report = bench(
         load_bundle(bundle),
         source,

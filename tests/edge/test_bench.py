@@ -52,6 +52,23 @@ def test_cameras_share_the_time(bundle: Bundle, tmp_path: Path) -> None:
     assert {"decode", "observe", "score"} <= set(report.stages_ms)
 
 
+def test_growth_counts_cells_and_tells_all_rows(bundle: Bundle, tmp_path: Path) -> None:
+    source = str(folder(tmp_path / "clip", 8))
+    result = CliRunner().invoke(
+        bench_command, [str(bundle.root), "--source", source, "--frames", "8", "--growth"]
+    )
+    assert result.exit_code == 0, result.output
+    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines()[2:]]
+    kinds = [row[0].strip().split()[0] for row in rows]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "size": 4, "stride": 4, "window": 4, "mixture": 5,
+    }  # fmt: skip
+    cells = [float(row[2]) for row in rows if row[0].strip() == "stride"]
+    assert cells == sorted(cells)
+    assert cells[-1] > cells[0]
+    assert all(float(row[3]) > 0.0 for row in rows)
+
+
 def test_json_has_the_documented_keys_and_stops_where_asked(bundle: Bundle, tmp_path: Path) -> None:
     source = str(folder(tmp_path / "clip", 9))
     result = CliRunner().invoke(
