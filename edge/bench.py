@@ -171,7 +171,9 @@ def _scored(
     """Score everything; gives the first camera's frame of each moment when it is done."""
     views = [pipeline.new_view() for _ in range(cameras)]
     if cameras == 1:
-        yield from (frame for frame, _ in pipeline.score_all(views[0], (one for one, in together)))
+        yield from (
+            frame for frame, _ in pipeline.score_all(views[0], (one for (one,) in together))
+        )
         return
     for frames in read_ahead(together):
         pipeline.step(list(zip(views, frames, strict=True)))

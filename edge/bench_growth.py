@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from engines.backends.choose import AUTO
 from engines.bundle import Bundle
 from engines.errors import DataError
 from engines.model_spec import FrameSpec, InputSpec
+
+Item = TypeVar("Item")
 
 SIZES = (0.5, 1.0, 1.5, 2.0)
 STRIDES = (40, 28, 20, 14)
@@ -83,7 +86,9 @@ def growth(
             size = frame.model_copy(
                 update={"width": round(frame.width * scale), "height": round(frame.height * scale)}
             )
-            rows.append(_whole(bundle, runners, size, clip, "size", f"{size.width} x {size.height}"))
+            rows.append(
+                _whole(bundle, runners, size, clip, "size", f"{size.width} x {size.height}")
+            )
         for stride in STRIDES:
             changed = [_with_stride(one, stride) for one in runners]
             rows.append(_whole(bundle, changed, frame, clip, "stride", f"{stride} px"))
@@ -103,9 +108,7 @@ def to_markdown(rows: Sequence[GrowthRow]) -> str:
     ]
     for row in rows:
         cells = "" if row.cells is None else f"{row.cells:.1f}"
-        lines.append(
-            f"| {row.changed} | {row.value} | {cells} | {row.ms:.2f} | {row.dominates} |"
-        )
+        lines.append(f"| {row.changed} | {row.value} | {cells} | {row.ms:.2f} | {row.dominates} |")
     return "\n".join(lines)
 
 
@@ -155,7 +158,7 @@ def _window(bundle: Bundle, clip: Sequence[Frame], length: int) -> GrowthRow:
     # The window must be full, or a long one would look cheap.
     for number in range(length):
         motion.observe(seen[1 + number % (len(seen) - 1)])
-    ms = _cpu_ms(lambda one: motion.observe(one), seen[_WARM:])
+    ms = _cpu_ms(motion.observe, seen[_WARM:])
     return GrowthRow("window (dynamic flow alone)", f"{length} flows", None, ms, "one weighted sum")
 
 
@@ -171,12 +174,10 @@ def _mixture(count: int) -> GrowthRow:
     latents = (numbers.normal(size=(_LATENTS, 320)) / np.sqrt(320.0)).astype(np.float32)
     head.energy(latents)
     ms = _cpu_ms(lambda _: head.energy(latents), range(20))
-    return GrowthRow(
-        "mixture (alone)", f"K = {count}", float(_LATENTS), ms, "one matrix product"
-    )
+    return GrowthRow("mixture (alone)", f"K = {count}", float(_LATENTS), ms, "one matrix product")
 
 
-def _cpu_ms(step: Callable[..., object], items: Sequence[object]) -> float:
+def _cpu_ms(step: Callable[[Item], object], items: Sequence[Item]) -> float:
     start = time.process_time()
     for item in items:
         step(item)

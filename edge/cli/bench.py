@@ -66,7 +66,8 @@ def bench_command(
 
 def _table(report: BenchReport) -> str:
     lines = [
-        f"{report.frames} frames, cameras: {report.cameras}, backend {report.backend}, precision {report.precision}",
+        f"{report.frames} frames, {report.cameras} cameras",
+        f"  backend {report.backend}, precision {report.precision}",
         f"  {report.ms_per_frame:8.2f} ms per frame, decode to score",
         f"  {1000.0 / report.ms_per_frame:8.1f} frames per second",
         f"  {report.farneback_ms:8.2f} ms one Farneback call; ratio {report.ratio:.2f}",

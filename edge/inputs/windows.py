@@ -114,4 +114,5 @@ def unit_planes(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     planes = np.moveaxis(pictures[..., ::-1], -1, 1)
     result = np.empty(planes.shape, np.float32)
-    return np.multiply(planes, np.float32(1.0 / 255.0), out=result)
+    np.multiply(planes, np.float32(1.0 / 255.0), out=result)
+    return result

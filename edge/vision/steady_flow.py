@@ -49,6 +49,4 @@ class SteadyFlow:
             coarse_flow / np.float32(dt_s), coarse_flow / np.float32(COARSE_PX), dt_s
         )
         assert velocity is not None
-        self.speed = np.asarray(
-            cv2.magnitude(velocity[..., 0], velocity[..., 1]), dtype=np.float32
-        )
+        self.speed = np.asarray(cv2.magnitude(velocity[..., 0], velocity[..., 1]), dtype=np.float32)

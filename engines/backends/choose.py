@@ -145,7 +145,9 @@ def _pass(gate: Gate, backend: Backend, *, may_fail: bool) -> None:
         raise
 
 
-def _worth_trying(bundle: Bundle, candidate: str, network: NetworkSpec, precision: Precision) -> bool:
+def _worth_trying(
+    bundle: Bundle, candidate: str, network: NetworkSpec, precision: Precision
+) -> bool:
     """Whether ``auto`` should load this backend; cheap, and needs none of their libraries."""
     if candidate == TENSORRT:
         return _plan_was_built(bundle.path(network.files[precision]))

@@ -38,9 +38,7 @@ def loaded(bundle: Bundle, network: NetworkSpec) -> OpenVinoCpu:
 
 
 @pytest.mark.parametrize("count", [0, 1, BLOCK, 2 * BLOCK + 3])
-def test_it_gives_what_onnx_runtime_gives(
-    bundle: Bundle, network: NetworkSpec, count: int
-) -> None:
+def test_it_gives_what_onnx_runtime_gives(bundle: Bundle, network: NetworkSpec, count: int) -> None:
     golden = bundle.arrays(str(bundle.model.streams[0].parity))
     shape = (count, *golden["patches"].shape[1:])
     batch = np.random.default_rng(3).random(shape, np.float32)
