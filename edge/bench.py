@@ -12,12 +12,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.capture.source import Source, open_source
 from edge.frames import Frame
@@ -27,8 +26,9 @@ from edge.vision.observe import resize
 from engines.backends.choose import AUTO
 from engines.bundle import Bundle
 from engines.errors import DataError
+from engines.model_spec import FrameSpec
 
-FARNEBACK_PAIRS = 15
+FARNEBACK_PAIRS = 8
 
 
 @dataclass(frozen=True)
@@ -98,31 +98,26 @@ def bench(
     Raises:
         DataError: The recording gives fewer than two frames.
     """
+    yardstick = _Yardstick(source, bundle.model.frame)
+    yardstick.measure()
     started = time.perf_counter()
-    grays: list[NDArray[np.uint8]] = []
     moments, start_s = 0, 0.0
     with ExitStack() as stack:
         pipeline = stack.enter_context(Pipeline(bundle, backend=backend, threads=threads))
         sources = [stack.enter_context(open_source(source)) for _ in range(cameras)]
         clock = _Clock()
         together = _moments(sources, frames, pipeline.stage_ms)
-        for shown in _scored(pipeline, together, cameras):
+        for _ in _scored(pipeline, together, cameras):
             moments += 1
             if moments == 1:
                 start_s = time.perf_counter() - started
-            if len(grays) <= FARNEBACK_PAIRS:
-                grays.append(shown.bgr[..., 1])
         wall_ms, cpu_ms = clock.ms()
         networks = sorted(set(pipeline.backends.values()))
         stages = dict(pipeline.stage_ms)
-    if len(grays) < 2:
-        raise DataError(
-            f"a measurement needs at least 2 frames, the source gave {len(grays)}", where=source
-        )
+    # Before and after: on a machine with other work one end says little of the time between.
+    yardstick.measure()
+    yardstick_ms, yardstick_cpu_ms = yardstick.medians_ms()
     scored = moments * cameras
-    yardstick_ms, yardstick_cpu_ms = _farneback_ms(
-        [resize(gray, bundle.model.frame.width, bundle.model.frame.height) for gray in grays]
-    )
     return BenchReport(
         frames=scored,
         cameras=cameras,
@@ -167,32 +162,50 @@ def _moments(
 
 def _scored(
     pipeline: Pipeline, together: Iterator[tuple[Frame, ...]], cameras: int
-) -> Iterator[Frame]:
-    """Score everything; gives the first camera's frame of each moment when it is done."""
+) -> Iterator[None]:
+    """Score everything, one moment after the other."""
     views = [pipeline.new_view() for _ in range(cameras)]
     if cameras == 1:
-        yield from (
-            frame for frame, _ in pipeline.score_all(views[0], (one for (one,) in together))
-        )
+        for _ in pipeline.score_all(views[0], (one for (one,) in together)):
+            yield
         return
     for frames in read_ahead(together):
         pipeline.step(list(zip(views, frames, strict=True)))
-        yield frames[0]
+        yield
 
 
-def _farneback_ms(grays: list[NDArray[np.uint8]]) -> tuple[float, float]:
-    """Median wall and processor milliseconds of one call."""
-    wall, cpu = [], []
-    with single_thread():
-        for previous, current in pairwise(grays):
-            flow = np.zeros((*current.shape, 2), np.float32)
-            clock = _Clock()
-            # OpenCV's own example values; the yardstick must be the same everywhere.
-            cv2.calcOpticalFlowFarneback(previous, current, flow, 0.5, 3, 15, 3, 5, 1.2, 0)
-            wall_ms, cpu_ms = clock.ms()
-            wall.append(wall_ms)
-            cpu.append(cpu_ms)
-    return float(np.median(wall)), float(np.median(cpu))
+class _Yardstick:
+    """Farneback calls on the first frames of a recording, at the working size.
+
+    Raises:
+        DataError: There are fewer than two frames.
+    """
+
+    def __init__(self, source: str, size: FrameSpec) -> None:
+        with open_source(source) as recording:
+            frames = list(islice(recording, FARNEBACK_PAIRS + 1))
+        if len(frames) < 2:
+            raise DataError(
+                f"a measurement needs at least 2 frames, the source gave {len(frames)}",
+                where=source,
+            )
+        self._grays = [resize(frame.bgr[..., 1], size.width, size.height) for frame in frames]
+        self._ms: list[tuple[float, float]] = []
+
+    def measure(self) -> None:
+        """One call for each pair of frames that follow each other."""
+        with single_thread():
+            for previous, current in pairwise(self._grays):
+                flow = np.zeros((*current.shape, 2), np.float32)
+                clock = _Clock()
+                # OpenCV's own example values; the yardstick must be the same everywhere.
+                cv2.calcOpticalFlowFarneback(previous, current, flow, 0.5, 3, 15, 3, 5, 1.2, 0)
+                self._ms.append(clock.ms())
+
+    def medians_ms(self) -> tuple[float, float]:
+        """Median wall and processor milliseconds of a call."""
+        wall, cpu = np.median(np.array(self._ms), axis=0)
+        return float(wall), float(cpu)
 
 
 @contextmanager
