@@ -1,9 +1,10 @@
 # vigil: `make demo` shows it, `make test` proves it. Everything runs from .venv, made on first use.
 PYTHON ?= python3
 BIN := .venv/bin
+MINUTES ?= 30
 export PYTHON
 
-.PHONY: help setup demo check test format clean
+.PHONY: help setup demo check test fuzz soak format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,10 +21,18 @@ check: setup ## Ruff, mypy and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+soak: setup ## 40 minutes: memory, threads, losses; prints figures as JSON. `MINUTES=3 make soak` for less
+	@VIGIL_KILLS=200 VIGIL_HANG_S=300 $(BIN)/python -m pytest -q -s tests/edge/test_daemon_killed.py \
+	  tests/edge/test_mqtt.py -k "killed_again or hangs_and"
+	@PYTHONPATH=tests $(BIN)/python -m support.soak --minutes $(MINUTES)
+
 test: ## Everything: set-up, check and all tests
 	@scripts/set_up.sh test
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest
+
+fuzz: setup ## A million spoiled bundles, or ten minutes of them: nothing but clear errors may come out
+	PYTHONPATH=.:tests $(BIN)/python -m support.bundle_fuzzer --cases 1000000 --seconds 600
 
 format: setup ## Lay out the code and mend what can be mended automatically
 	$(BIN)/ruff check --fix .

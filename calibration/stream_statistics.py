@@ -95,6 +95,35 @@ class StreamStatistics:
         )
 
 
+def require_grids(
+    statistics: Mapping[str, StreamStatistics],
+    grids: Mapping[str, tuple[int, int]],
+    *,
+    where: str,
+) -> None:
+    """Statistics must be of these streams and of grids of these sizes (rows, columns).
+
+    Raises:
+        DataError: They are not.
+    """
+    mend = "make them again with this bundle"
+    if set(statistics) != set(grids):
+        raise DataError(
+            f"there are statistics of streams {sorted(statistics)}, the networks are of "
+            f"{sorted(grids)}",
+            where=where,
+            mend=mend,
+        )
+    for name, one in statistics.items():
+        if one.cells.shape != grids[name]:
+            raise DataError(
+                f"statistics of stream {name} are for {one.cells.shape} cells, "
+                f"its input has {grids[name]}",
+                where=where,
+                mend=mend,
+            )
+
+
 def _strip(
     arrays: Mapping[str, NDArray[np.generic]], prefix: str
 ) -> dict[str, NDArray[np.generic]]:

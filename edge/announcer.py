@@ -6,15 +6,25 @@ import json
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
+
+import structlog
 
 from edge.clock import Clock, rfc3339
 from edge.events.event import Event, ModelInfo
 from edge.observer import CameraStatus, Observer
 from edge.publish.address import Topics
+from edge.publish.outbox import Depth
+from edge.publish.outbox_space import free_bytes
 from edge.publish.outbox_thread import OutboxThread
-from edge.publish.publisher import Publisher
+from edge.publish.publisher import Publisher, PublisherState
+from edge.publish.snapshot import small_jpeg
 
 HEARTBEAT_S = 60.0
+LOW_DISK_BYTES = 200 * 2**20
+_HOUR_S = 3600.0
+
+_log = structlog.get_logger()
 
 
 class Announcer(Observer):
@@ -26,6 +36,9 @@ class Announcer(Observer):
         topics: Their names.
         model: For the device's state.
         clock: Time.
+        state: Folder of the outbox, whose disk is watched.
+        pictures: Folder of the pictures that go to the snapshot topics; None: none do.
+        verified: The broker's certificate is checked (or there is no TLS at all).
     """
 
     def __init__(
@@ -36,16 +49,23 @@ class Announcer(Observer):
         topics: Topics,
         model: ModelInfo,
         clock: Clock,
+        state: Path,
+        pictures: Path | None = None,
+        verified: bool = True,
     ) -> None:
         self._publisher = publisher
         self._outbox = outbox
         self._topics = topics
         self._model = model
         self._clock = clock
+        self._state = state
+        self._pictures = pictures
+        self._verified = verified
         self._lock = threading.Lock()  # `event` comes from another thread
         self._cameras: dict[str, CameraStatus] = {}
         self._open: dict[str, str] = {}
         self._beat_at = 0.0
+        self._warn_at = 0.0
 
     def started(self, cameras: Iterable[CameraStatus]) -> None:
         """All topics have a value before the first connect."""
@@ -60,7 +80,11 @@ class Announcer(Observer):
             self._show(status.name)
 
     def event(self, event: Event) -> None:
-        """Tell whether the camera has an open event."""
+        """Tell whether the camera has an open event, and show its picture."""
+        if self._pictures is not None and event.snapshot is not None:
+            picture = small_jpeg(self._pictures / event.snapshot.name)
+            if picture is not None:
+                self._publisher.retain(self._topics.camera_snapshot(event.camera), picture)
         with self._lock:
             if event.phase == "end":
                 self._open.pop(event.camera, None)
@@ -70,8 +94,14 @@ class Announcer(Observer):
 
     def turned(self) -> None:
         """Heartbeat."""
-        if self._clock.monotonic() >= self._beat_at:
+        now_s = self._clock.monotonic()
+        if now_s >= self._beat_at:
             self._beat()
+        if not self._verified and now_s >= self._warn_at:
+            self._warn_at = now_s + _HOUR_S
+            _log.warning(
+                "tls_not_verified", mend="set mqtt.ca_file instead of insecure_skip_verify"
+            )
 
     def _show(self, camera: str) -> None:
         status, open_id = self._cameras[camera], self._open.get(camera)
@@ -90,7 +120,7 @@ class Announcer(Observer):
 
     def _beat(self) -> None:
         self._beat_at = self._clock.monotonic() + HEARTBEAT_S
-        depth = self._outbox.depth()
+        depth, published = self._outbox.depth(), self._publisher.state
         stream_id, seq = self._outbox.identity()
         state = {
             "at": rfc3339(self._clock.utc()),
@@ -100,6 +130,19 @@ class Announcer(Observer):
             "stream_id": stream_id,
             "seq": seq,
             "outbox": asdict(depth),
-            "degraded": ["outbox_full"] if depth.dropped else [],
+            "mqtt": {"connects": published.connects, "unheard": published.unheard},
+            "degraded": self._degraded(depth, published),
         }
         self._publisher.retain(self._topics.state, json.dumps(state))
+
+    def _degraded(self, depth: Depth, published: PublisherState) -> list[str]:
+        """Why not everything is as it should be; empty: all is well."""
+        found = {
+            "outbox_full": depth.dropped > 0,
+            "outbox_not_written": depth.held > 0,
+            "disk_low": free_bytes(self._state) < LOW_DISK_BYTES,
+            "broker_refuses": published.blocked,
+            "broker_cannot_retain": published.retain_missing,
+            "tls_not_verified": not self._verified,
+        }
+        return [reason for reason, true in found.items() if true]

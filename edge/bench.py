@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from edge.capture.source import Source, open_source
+from edge.compute import Compute
 from edge.frames import Frame
 from edge.pipeline import Pipeline
 from edge.read_ahead import read_ahead
@@ -47,9 +48,12 @@ class BenchReport:
         start_s: Seconds from loading the networks to the first score.
         stages_ms: Wall milliseconds per frame and stage. `decode`, `observe` (picture and flow) run
             in a thread of their own beside the others, so the sum may exceed `ms_per_frame`; a
-            stage's share of a busy machine counts in it.
+            stage's share of a busy machine counts in it. On a GPU only `decode` runs ahead.
         backend: Backends of the networks.
         precision: Their precisions.
+        compute: What did the array work: ``cpu``, or the name of a GPU. A GPU works while the host
+            goes on, so there a stage's time is that of the host and its waiting, not of the work.
+        places: By stream: where its cells were found and cut.
     """
 
     frames: int
@@ -64,6 +68,8 @@ class BenchReport:
     stages_ms: dict[str, float]
     backend: str
     precision: str
+    compute: str
+    places: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, rounded to what a clock can tell."""
@@ -84,6 +90,7 @@ def bench(
     cameras: int = 1,
     threads: int = 0,
     backend: str = AUTO,
+    compute: str | Compute = AUTO,
 ) -> BenchReport:
     """Score a recording as fast as it goes and measure.
 
@@ -94,26 +101,31 @@ def bench(
         cameras: Score so many copies of the recording side by side, each decoded for itself.
         threads: Threads of the networks; 0 lets the backend choose.
         backend: Name of a backend, or ``auto``.
+        compute: ``auto``, ``cpu``, ``cuda``, or one that is open.
 
     Raises:
         DataError: The recording gives fewer than two frames.
     """
-    yardstick = _Yardstick(source, bundle.model.frame)
-    yardstick.measure()
-    started = time.perf_counter()
-    moments, start_s = 0, 0.0
+    moments, first_ms = 0, 0.0
+    loading = _Clock()
     with ExitStack() as stack:
-        pipeline = stack.enter_context(Pipeline(bundle, backend=backend, threads=threads))
+        pipeline = stack.enter_context(
+            Pipeline(bundle, backend=backend, threads=threads, compute=compute)
+        )
+        load_ms, _ = loading.ms()
+        yardstick = _Yardstick(source, bundle.model.frame)
+        yardstick.measure()
         sources = [stack.enter_context(open_source(source)) for _ in range(cameras)]
         clock = _Clock()
         together = _moments(sources, frames, pipeline.stage_ms)
         for _ in _scored(pipeline, together, cameras):
             moments += 1
             if moments == 1:
-                start_s = time.perf_counter() - started
+                first_ms, _ = clock.ms()
         wall_ms, cpu_ms = clock.ms()
         networks = sorted(set(pipeline.backends.values()))
         stages = dict(pipeline.stage_ms)
+        where, places = pipeline.compute, pipeline.places
     # Before and after: on a machine with other work one end says little of the time between.
     yardstick.measure()
     yardstick_ms, yardstick_cpu_ms = yardstick.medians_ms()
@@ -128,10 +140,12 @@ def bench(
         cpu_ratio=cpu_ms / scored / yardstick_cpu_ms,
         # ru_maxrss is in KiB on Linux.
         peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
-        start_s=start_s,
+        start_s=(load_ms + first_ms) / 1e3,
         stages_ms={name: ms / scored for name, ms in stages.items()},
         backend=", ".join(name.split("/")[0] for name in networks) or "none",
         precision=", ".join(name.split("/")[1] for name in networks) or "none",
+        compute=where,
+        places=places,
     )
 
 

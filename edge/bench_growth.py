@@ -1,15 +1,15 @@
 """How the cost of a frame grows: with the size of the picture, the stride, the window, the mixture.
 
-Everything is processor time of one thread per frame on the same frames of a recording: it hardly
-changes while other programs run. One quantity is changed at a time; nothing is said about accuracy,
-and statistics are not needed.
+Everything is processor time of one thread of the CPU per frame on the same frames of a recording:
+it hardly changes while other programs run. One quantity is changed at a time; nothing is said about
+accuracy, and statistics are not needed.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -17,11 +17,13 @@ import numpy as np
 
 from edge.bench import single_thread
 from edge.capture.source import open_source
+from edge.compute import HOST
 from edge.frames import Frame
 from edge.inputs.patches import MotionInput
-from edge.pipeline import StreamPipeline, StreamRunner
+from edge.open_parts import open_parts
+from edge.pipeline import StreamPipeline
+from edge.runner import Runner, StreamRunner
 from edge.scoring.energy import MixtureEnergy
-from edge.stream_runner import open_runner
 from edge.vision.observe import Observer
 from engines.backends.choose import AUTO
 from engines.bundle import Bundle
@@ -78,7 +80,7 @@ def growth(
             f"a measurement needs more than {_WARM} frames, the source gave {len(clip)}",
             where=source,
         )
-    runners = [open_runner(bundle, one, backend, 1) for one in bundle.model.streams]
+    _, runners = open_parts(bundle, compute=HOST, backend=backend, threads=1)
     frame = bundle.model.frame
     rows = []
     with single_thread():
@@ -95,8 +97,7 @@ def growth(
         rows += [_window(bundle, clip, length) for length in WINDOWS]
         rows += [_mixture(count) for count in COMPONENTS]
     for one in runners:
-        if one.backend is not None:
-            one.backend.close()
+        one.close()
     return rows
 
 
@@ -112,14 +113,18 @@ def to_markdown(rows: Sequence[GrowthRow]) -> str:
     return "\n".join(lines)
 
 
-def _with_stride(runner: StreamRunner, stride: int) -> StreamRunner:
+def _with_stride(runner: Runner, stride: int) -> StreamRunner:
     spec = runner.spec.input.model_copy(update={"stride": stride})
-    return replace(runner, spec=runner.spec.model_copy(update={"input": spec}))
+    return StreamRunner(
+        spec=runner.spec.model_copy(update={"input": spec}),
+        backend=runner.backend,
+        head=runner.head,
+    )
 
 
 def _whole(
     bundle: Bundle,
-    runners: Sequence[StreamRunner],
+    runners: Sequence[Runner],
     frame: FrameSpec,
     clip: Sequence[Frame],
     changed: str,

@@ -21,14 +21,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from edge.config_broker import MqttConfig, OutboxConfig
-from edge.config_cameras import CameraConfig, CameraDefaults, ClipConfig, ZoneConfig
-from edge.config_values import FilePath, Name, Section
+from edge.config_broker import HomeAssistantConfig, MqttConfig, OutboxConfig
+from edge.config_cameras import CameraConfig, CameraDefaults
+from edge.config_metrics import MetricsConfig
+from edge.config_page import PageConfig
+from edge.config_values import Count, FilePath, Name, Number, Section, Switch
 from edge.yaml_positions import MAX_BYTES, Document, Problem, parse
 from engines.errors import ConfigError, InputMissingError
 
@@ -47,25 +49,36 @@ class Config(Section):
         snapshots: Whether pictures are written.
         backend: Backend of the networks.
         threads: Threads of the networks; 0: the backend chooses.
+        compute: Where pictures are worked on; ``auto``: the GPU where all plans were built here.
         analysis_fps: Rate at which live cameras are looked at, all together; the rate that the
             bundle was trained at if not given.
         mqtt: The broker.
         outbox: Bounds of the outbox.
+        page: The page for a browser; none if not given.
+        metrics: Where Prometheus finds the metrics; not given: nowhere.
+        home_assistant: Whether the device appears in Home Assistant by itself.
         defaults: For all cameras.
+        trusted_keys: A public key (.pub) or a folder of them: only bundles that one of them has
+            signed are run. The keys in /etc/vigil/trusted-keys.d, if it is there, hold as well.
         cameras: By name.
     """
 
     schema_version: Literal[1]
     device: Name = "vigil"
     bundle: FilePath
+    trusted_keys: FilePath | None = None
     state: FilePath
     media: FilePath | None = None
-    snapshots: bool = True
+    snapshots: Switch = True
     backend: str = "auto"
-    threads: Annotated[int, Field(ge=0, le=256)] = 0
-    analysis_fps: Annotated[float, Field(gt=0, le=120)] | None = None
+    threads: Annotated[Count, Field(ge=0, le=256)] = 0
+    compute: Literal["auto", "cpu", "cuda"] = "auto"
+    analysis_fps: Annotated[Number, Field(gt=0, le=120)] | None = None
     mqtt: MqttConfig = MqttConfig()
     outbox: OutboxConfig = OutboxConfig()
+    page: PageConfig | None = None
+    metrics: MetricsConfig | None = None
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     defaults: CameraDefaults = CameraDefaults()
     cameras: Annotated[dict[Name, CameraConfig], Field(min_length=1)]
 
@@ -172,7 +185,7 @@ def _problem(details: ErrorDetails, document: Document) -> Problem:
     elif kind == "missing":
         message = f"the key `{path[-1]}` is missing"
         return Problem(document.position(path[:-1]), path, message)
-    elif kind == "string_pattern_mismatch" and path[-1] != "prefix":
+    elif kind == "string_pattern_mismatch" and "prefix" not in path:
         message = "names are 1 to 32 of a-z, 0-9, _ and -"
     elif kind == "value_error":
         message = message.removeprefix("Value error, ")
@@ -181,20 +194,36 @@ def _problem(details: ErrorDetails, document: Document) -> Problem:
 
 def _known_keys(path: tuple[str | int, ...]) -> list[str]:
     """The keys that the section at `path` has."""
-    sections: dict[str, type[Section]] = {
-        "mqtt": MqttConfig,
-        "outbox": OutboxConfig,
-        "defaults": CameraDefaults,
-        "cameras": CameraConfig,
-    }
-    section = sections.get(str(path[0]), Config) if path else Config
-    if "clip" in path[1:3]:
-        section = ClipConfig
-    elif path[2:3] == ("zones",):
-        section = ZoneConfig
-    return list(section.model_fields)
+    section: type[Section] | None = Config
+    names = False  # the next step is a name or a number, and no key
+    for step in path:
+        if section is None:
+            return []
+        if names:
+            names = False
+            continue
+        field = section.model_fields.get(str(step))
+        section = None if field is None else _section_in(field.annotation)
+        names = field is not None and _holds_many(field.annotation)
+    return [] if section is None or names else list(section.model_fields)
+
+
+def _holds_many(annotation: Any) -> bool:
+    """Whether a type is a mapping or a list of sections."""
+    parts = get_args(annotation)
+    return get_origin(annotation) in (dict, tuple, list) or any(map(_holds_many, parts))
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    """The section that a type holds: in an option, a list or a mapping; None: none."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    found = (_section_in(part) for part in get_args(annotation))
+    return next((section for section in found if section is not None), None)
 
 
 def _hint(key: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return f"; did you mean `{near[0]}`?" if near else f"; known here: {', '.join(known)}"
+    if near:
+        return f"; did you mean `{near[0]}`?"
+    return f"; known here: {', '.join(known)}" if known else ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
 from edge.capture.camera_state import Patience
 from edge.capture.gstreamer import csi_pipeline
 from edge.capture.source import is_live_address
-from edge.config_values import Duration, Name, Place, Section, Size, absolute
+from edge.config_values import Count, Duration, Name, Number, Place, Section, Size, Switch, absolute
 from edge.events.film import FilmSpec
 from edge.scoring.cell_rules import CellRules, Zone
 from engines.errors import UsageError
@@ -29,8 +29,8 @@ class ClipConfig(Section):
 
     pre_roll: Annotated[Duration, Field(ge=0, le=60)] = 5.0
     post_roll: Annotated[Duration, Field(ge=0, le=60)] = 5.0
-    fps: Annotated[float, Field(gt=0, le=30)] = 5.0
-    width: Annotated[int, Field(ge=64, le=1920)] = 640
+    fps: Annotated[Number, Field(gt=0, le=30)] = 5.0
+    width: Annotated[Count, Field(ge=64, le=1920)] = 640
     max_size: Annotated[Size, Field(ge=2**20, le=2**30)] = 16 * 2**20
 
     @property
@@ -48,7 +48,7 @@ class ZoneConfig(Section):
     """
 
     polygon: Place
-    threshold_offset: Annotated[float, Field(ge=-100, le=100)] = 0.0
+    threshold_offset: Annotated[Number, Field(ge=-100, le=100)] = 0.0
 
 
 class CameraDefaults(Section):
@@ -71,9 +71,9 @@ class CameraDefaults(Section):
         clip: Clips of events; none if not given.
     """
 
-    enabled: bool = True
-    fps: Annotated[float, Field(gt=0, le=480)] | None = None
-    realtime: bool = False
+    enabled: Switch = True
+    fps: Annotated[Number, Field(gt=0, le=480)] | None = None
+    realtime: Switch = False
     connect_timeout: Annotated[Duration, Field(gt=0, le=600)] = 15.0
     stale_after: Annotated[Duration, Field(gt=0, le=600)] = 2.0
     lost_after: Annotated[Duration, Field(gt=0, le=600)] = 10.0
@@ -111,7 +111,11 @@ class CameraConfig(CameraDefaults):
             picture is tested for standing still.
     """
 
-    source: Annotated[str, Field(min_length=1)]
+    source: Annotated[
+        str,
+        Field(min_length=1),
+        WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer"}]}),
+    ]
     masks: tuple[Place, ...] = ()
     zones: dict[Name, ZoneConfig] = Field(default_factory=dict)
     overlay: tuple[Place, ...] = ()

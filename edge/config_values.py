@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
 )
 
 from edge.publish.address import NAME_PATTERN
@@ -21,6 +23,7 @@ from edge.scoring.cell_rules import area
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_LARGEST_BYTES = 2.0**63  # more than any disk; numbers without end are no whole numbers
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
 
 
@@ -36,24 +39,44 @@ def _seconds(value: object) -> float:
 
 
 def _bytes(value: object) -> int:
-    return int(_quantity(value, _UNITS_BYTES, "64MiB"))
+    size = _quantity(value, _UNITS_BYTES, "64MiB")
+    return int(min(size, _LARGEST_BYTES))
+
+
+def _quantity_schema(units: Mapping[str, float], example: str) -> dict[str, Any]:
+    pattern = rf"^\d+(\.\d+)? ?({'|'.join(units)})$"
+    return {"type": "string", "pattern": pattern, "examples": [example]}
 
 
 def absolute(path: Path, info: ValidationInfo) -> Path:
     """A path as counted from the configuration's folder."""
     folder: Path = (info.context or {}).get("folder", Path.cwd())
-    return folder / path.expanduser()
+    if "\0" in str(path):
+        raise ValueError("a path holds no NUL character")
+    os.fsencode(path)  # half a character (a lone surrogate) is an error here, not when it is opened
+    try:
+        return folder / path.expanduser()
+    except RuntimeError:
+        raise ValueError("this user has no home folder here; write the path out") from None
 
 
-Duration = Annotated[float, BeforeValidator(_seconds)]
+Switch = Annotated[bool, Field(strict=True)]
+"""``true`` or ``false``, and no text or number in their place."""
+Count = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Duration = Annotated[
+    float, BeforeValidator(_seconds), WithJsonSchema(_quantity_schema(_UNITS_S, "10s"))
+]
 """Written as ``10s`` or ``5m``; held in seconds."""
-Size = Annotated[int, BeforeValidator(_bytes)]
+Size = Annotated[
+    int, BeforeValidator(_bytes), WithJsonSchema(_quantity_schema(_UNITS_BYTES, "64MiB"))
+]
 """Written as ``64MiB``; held in bytes."""
 FilePath = Annotated[Path, AfterValidator(absolute)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """Device or camera: lower-case letters, digits, `_` and `-`, at most 32."""
 
-_Share = Annotated[float, Field(ge=0, le=1)]
+_Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 
 
 def _has_area(

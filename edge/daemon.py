@@ -29,6 +29,7 @@ from edge.events.event import Event, end_after_restart
 from edge.events.recorder import Recorder
 from edge.events.tracker import Detector, EventTracker
 from edge.feeds import Feed, NoFeed, RecordingFeed
+from edge.home_assistant import HomeAssistant
 from edge.loop import Loop
 from edge.observer import Observer, Observers
 from edge.publish.outbox import Outbox
@@ -36,6 +37,7 @@ from edge.publish.outbox_thread import OutboxThread
 from edge.publish.publisher import Publisher
 from edge.run_summary import RunSummary
 from edge.ticks import Ticker
+from edge.vitals import Vitals
 from edge.watched import WatchedCamera
 from engines.errors import InternalError, VigilError
 
@@ -80,30 +82,44 @@ class Daemon:
         self._publisher = Publisher(settings=settings.broker, outbox=self._outbox, clock=clock)
         self._recorder = Recorder(folder=settings.media, sink=self._sink)
         self._cameras: list[WatchedCamera] = []
-        self._observers = Observers(
-            [
-                Announcer(
-                    publisher=self._publisher,
-                    outbox=self._outbox,
-                    topics=self._topics,
-                    model=detector.model,
-                    clock=clock,
-                ),
-                *observers,
-            ]
-        )
+        self._observers = Observers([*self._tellers(outbox), *observers])
         # Plain, because it is set in signal handlers: a lock taken there could be held below.
         self._stops = 0
         self._announce = threading.Event()
+        self._ticker = Ticker(settings.analysis_fps, clock=clock)
         self._loop = Loop(
             cameras=self._cameras,
             pipeline=pipeline,
             recorder=self._recorder,
             observers=self._observers,
-            ticker=Ticker(settings.analysis_fps, clock=clock),
+            ticker=self._ticker,
             announce=self._announce,
             clock=clock,
         )
+
+    def _tellers(self, outbox: Outbox) -> list[Observer]:
+        """The parts that keep the retained topics true."""
+        settings, broker, model = self._settings, self._settings.broker, self._detector.model
+        pictures = settings.media if settings.snapshots else None
+        announcer = Announcer(
+            publisher=self._publisher,
+            outbox=self._outbox,
+            topics=self._topics,
+            model=model,
+            clock=self._clock,
+            state=outbox.path.parent,
+            pictures=pictures,
+            verified=not (broker.address.tls and broker.tls.skip_verify),
+        )
+        home_assistant = HomeAssistant(
+            publisher=self._publisher,
+            outbox=self._outbox,
+            topics=self._topics,
+            prefix=settings.home_assistant,
+            release=model.release,
+            snapshots=pictures is not None,
+        )
+        return [announcer, home_assistant]
 
     def request_stop(self) -> None:
         """End the run soon; a second request gives up delivering. For signal handlers."""
@@ -115,6 +131,28 @@ class Daemon:
     def failures(self) -> list[VigilError]:
         """Why recordings were lost."""
         return [c.feed.failure for c in self._cameras if c.feed.failure is not None]
+
+    def vitals(self) -> Vitals:
+        """How it stands; from any thread.
+
+        Raises:
+            InternalError: The outbox is closed: it does not run, or has ended.
+        """
+        depth, published = self._outbox.depth(), self._publisher.state
+        return Vitals(
+            outbox_rows=depth.rows,
+            outbox_bytes=depth.payload_bytes,
+            outbox_dropped=depth.dropped,
+            delivered=published.delivered,
+            connected=published.connected,
+            connects=published.connects,
+            ticks_skipped=self._ticker.skipped,
+            pictures_missing=self._recorder.pictures_dropped + self._recorder.pictures_failed,
+        )
+
+    def observe(self, observer: Observer) -> None:
+        """One more observer, before the run."""
+        self._observers.add(observer)
 
     def run(self) -> RunSummary:
         """Watch until all recordings have ended or, with a live camera, a stop is requested.
@@ -144,22 +182,29 @@ class Daemon:
             return self._summary()
 
     def _open(self, job: CameraJob, stack: contextlib.ExitStack) -> WatchedCamera:
+        site = job.site
         feed = self._open_feed(job, stack)
         stack.callback(feed.close)
         tracker = EventTracker(
             device=self._topics.device,
             camera=job.name,
-            detector=self._detector,
+            detector=self._detector if site is None else site.detector,
             clock=self._clock,
             rules=job.rules,
+        )
+        view = (
+            self._pipeline.new_view(job.rules)
+            if site is None
+            else self._pipeline.new_view(job.rules, site.statistics)
         )
         return WatchedCamera(
             name=job.name,
             feed=feed,
-            view=self._pipeline.new_view(job.rules),
+            view=view,
             tracker=tracker,
             clips=ClipKeeper(job.film if self._settings.media is not None else None),
             clock=self._clock,
+            shape=None if site is None else site.shape,
         )
 
     def _open_feed(self, job: CameraJob, stack: contextlib.ExitStack) -> Feed:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from calibration.stream_statistics import StreamStatistics
 from edge.capture.camera_state import Patience
 from edge.capture.process import Capture
 from edge.capture.source import Source
 from edge.capture.supervisor import MEMORY_MAX
 from edge.events.film import FilmSpec
+from edge.events.tracker import Detector
 from edge.frames import Frame, ScoreMap
 from edge.publish.publisher import BrokerSettings
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
@@ -20,8 +22,9 @@ from edge.scoring.cell_rules import EVERYWHERE, CellRules
 class Scorer(Protocol):
     """What the daemon needs of `edge.pipeline.Pipeline`."""
 
-    def new_view(self, rules: CellRules = EVERYWHERE) -> Any:
-        """Memory for one camera."""
+    @property
+    def new_view(self) -> Callable[..., Any]:
+        """Memory for one camera, from its `CellRules` and, if there are any, site statistics."""
 
     def step(self, work: Sequence[tuple[Any, Frame]]) -> list[ScoreMap]:
         """Score one new frame of each of some cameras."""
@@ -43,6 +46,21 @@ class LiveInput:
 
 
 @dataclass(frozen=True)
+class Site:
+    """A site calibration at work.
+
+    Attributes:
+        statistics: By stream name.
+        detector: What stands behind the scores that they give.
+        shape: Height and width of the picture that they are of.
+    """
+
+    statistics: Mapping[str, StreamStatistics]
+    detector: Detector
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class CameraJob:
     """A camera to watch.
 
@@ -52,6 +70,7 @@ class CameraJob:
         realtime: Play a recording at its own speed.
         rules: Masks and zones.
         film: How clips of its events are made; None: there are none.
+        site: What was learned at its place; None: what the bundle says counts.
     """
 
     name: str
@@ -59,6 +78,7 @@ class CameraJob:
     realtime: bool = False
     rules: CellRules = EVERYWHERE
     film: FilmSpec | None = None
+    site: Site | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +89,8 @@ class DaemonSettings:
         broker: How to reach the broker, and the topics.
         media: Folder for pictures; None: none are written.
         flush_s: How long a run that has ended by itself waits for the broker.
+        home_assistant: Discovery prefix of Home Assistant; None: it is told nothing.
+        snapshots: The newest event's picture of each camera goes to a retained topic.
         expected_fps: Frame rate that the model was trained at; None: not known.
         analysis_fps: Live cameras are all asked for a frame at this beat; None: as they come.
     """
@@ -76,5 +98,7 @@ class DaemonSettings:
     broker: BrokerSettings
     media: Path | None
     flush_s: float = 10.0
+    home_assistant: str | None = None
+    snapshots: bool = False
     expected_fps: float | None = None
     analysis_fps: float | None = None

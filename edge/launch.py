@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import structlog
@@ -19,31 +20,69 @@ from edge.daemon_settings import CameraJob, DaemonSettings, LiveInput
 from edge.events.event import ModelInfo
 from edge.events.explain import Explainer
 from edge.events.tracker import Detector
+from edge.metrics import Metrics
+from edge.metrics_server import MetricsServer
+from edge.notify import Notifier
+from edge.observer import Observer
+from edge.page.open import open_page
 from edge.pipeline import Pipeline
+from edge.probe import Probe
 from edge.publish.address import Topics, find_login
-from edge.publish.connection import TlsFiles
+from edge.publish.home_assistant import birth_topic
 from edge.publish.outbox import Bounds, Outbox
 from edge.publish.publisher import BrokerSettings
-from engines.bundle import Bundle, load_bundle
+from edge.publish.tls import TlsFiles
+from edge.site import site_of
+from edge.trust import open_bundle
+from edge.watchdog import Watchdog
+from engines.bundle import Bundle
 from engines.errors import DataError
 
 OUTBOX_NAME = "outbox.sqlite3"
+# Loading an engine takes seconds, building one minutes; after this a start hangs.
+START_LIMIT_S = 900.0
+
 _log = structlog.get_logger()
 
 
 @contextlib.contextmanager
-def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
+def open_daemon(
+    config: Config, *, clock: Clock, notifier: Notifier | None = None
+) -> Iterator[Daemon]:
     """Load the bundle and build the daemon; the networks are freed at the end.
+
+    Args:
+        config: The checked configuration.
+        clock: Time.
+        notifier: The service manager's channel; None: nobody is told.
 
     Raises:
         VigilError: The bundle cannot be used, or the login cannot be read.
     """
-    bundle = load_bundle(config.bundle)
     broker = broker_settings(config)
-    with Pipeline(bundle, backend=config.backend, threads=config.threads) as pipeline:
-        detector = detector_of(bundle, pipeline.backends)
-        _log.info("bundle_loaded", bundle=bundle.model.name, backends=pipeline.backends)
-        cameras = [camera_job(name, camera) for name, camera in config.cameras.items()]
+    notifier = notifier or Notifier({})
+    with contextlib.ExitStack() as stack:
+        with notifier.starting(at_most_s=START_LIMIT_S):
+            bundle = open_bundle(config.bundle, configured=config.trusted_keys)
+            pipeline = Pipeline(
+                bundle, backend=config.backend, threads=config.threads, compute=config.compute
+            )
+        stack.enter_context(pipeline)
+        detector = detector_of(bundle, pipeline.backends, compute=pipeline.compute)
+        _log.info(
+            "bundle_loaded",
+            bundle=bundle.model.name,
+            release=bundle.manifest.release,
+            signed_by=bundle.signed_by,
+            backends=pipeline.backends,
+            compute=pipeline.compute,
+            places=pipeline.places,
+        )
+        cameras = [
+            replace(camera_job(name, camera), site=site_of(config, name, bundle, detector))
+            for name, camera in config.cameras.items()
+        ]
+        analysis_fps = config.analysis_fps or bundle.model.frame.fps
         outbox = Outbox(
             config.state / OUTBOX_NAME,
             device=config.device,
@@ -51,20 +90,68 @@ def open_daemon(config: Config, *, clock: Clock) -> Iterator[Daemon]:
             clock=clock,
             bounds=Bounds(config.outbox.max_rows, config.outbox.max_size),
         )
-        yield Daemon(
+        home = config.home_assistant
+        daemon = Daemon(
             settings=DaemonSettings(
                 broker=broker,
                 media=config.media_folder,
                 flush_s=config.mqtt.flush,
+                home_assistant=home.prefix if home.discovery else None,
+                snapshots=config.mqtt.snapshots,
                 expected_fps=bundle.model.frame.fps,
-                analysis_fps=config.analysis_fps or bundle.model.frame.fps,
+                analysis_fps=analysis_fps,
             ),
             cameras=cameras,
             pipeline=pipeline,
             detector=detector,
             outbox=outbox,
             clock=clock,
+            observers=observers_of(config, detector, clock=clock),
         )
+        if notifier.active:
+            daemon.observe(_watchdog(notifier, cameras, pipeline, analysis_fps, clock))
+        if config.metrics is not None:
+            metrics = Metrics(
+                model=detector.model,
+                threshold={
+                    job.name: (job.site.detector if job.site else detector).alarm.threshold
+                    for job in cameras
+                },
+                clock=clock,
+                vitals=daemon.vitals,
+                stage_ms=pipeline.stage_ms.copy,
+                folder=config.state,
+            )
+            daemon.observe(metrics)
+            server = MetricsServer(
+                metrics.registry, address=config.metrics.address, port=config.metrics.port
+            )
+            server.start()
+            stack.callback(server.close)
+        yield daemon
+
+
+def _watchdog(
+    notifier: Notifier,
+    cameras: Sequence[CameraJob],
+    pipeline: Pipeline,
+    analysis_fps: float,
+    clock: Clock,
+) -> Watchdog:
+    live = {job.name: job.source.patience for job in cameras if isinstance(job.source, LiveInput)}
+    return Watchdog(
+        notifier, clock=clock, probe=Probe(pipeline), live=live, period_s=1.0 / analysis_fps
+    )
+
+
+def observers_of(config: Config, detector: Detector, *, clock: Clock) -> list[Observer]:
+    """The further parts that the configuration asks for.
+
+    Raises:
+        VigilError: One of them cannot work.
+    """
+    page = open_page(config, detector, clock=clock)
+    return [] if page is None else [page]
 
 
 def camera_job(name: str, camera: CameraConfig) -> CameraJob:
@@ -92,7 +179,7 @@ def camera_job(name: str, camera: CameraConfig) -> CameraJob:
     )
 
 
-def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:
+def detector_of(bundle: Bundle, backends: dict[str, str], *, compute: str) -> Detector:
     """What stands behind the scores of a bundle.
 
     Raises:
@@ -104,6 +191,7 @@ def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:
             where=str(bundle.root),
             mend="calibrate it first: vigil calibrate BUNDLE --normal DIR --false-alarms-per-day N",
         )
+    names = sorted({backend.rpartition("/")[0] for backend in backends.values()})
     precisions = sorted({backend.rpartition("/")[2] for backend in backends.values()})
     return Detector(
         alarm=bundle.alarm,
@@ -114,6 +202,8 @@ def detector_of(bundle: Bundle, backends: dict[str, str]) -> Detector:
             name=bundle.model.name,
             bundle=bundle.digest,
             precision="+".join(precisions) or "none",
+            backend="+".join(names) or "none",
+            compute=compute,
         ),
     )
 
@@ -123,14 +213,20 @@ def broker_settings(config: Config) -> BrokerSettings:
 
     Raises:
         InputMissingError: The password file cannot be read.
-        ConfigError: A password but no user.
+        ConfigError: A password but no user, or files for TLS that cannot be used.
     """
-    mqtt = config.mqtt
+    mqtt, home = config.mqtt, config.home_assistant
+    tls = TlsFiles(
+        mqtt.ca_file, mqtt.certificate_file, mqtt.key_file, skip_verify=mqtt.insecure_skip_verify
+    )
+    if mqtt.address.tls:
+        tls.check()
     return BrokerSettings(
         address=mqtt.address,
         topics=Topics(config.device, mqtt.prefix),
         login=find_login(mqtt.address, username=mqtt.username, password_file=mqtt.password_file),
-        tls=TlsFiles(mqtt.ca_file, mqtt.certificate_file, mqtt.key_file),
+        tls=tls,
+        birth=birth_topic(home.prefix) if home.discovery else None,
         protocol=None if mqtt.protocol == "auto" else mqtt.protocol,
         keepalive_s=int(mqtt.keepalive),
         reconnect_max_s=mqtt.reconnect_max,

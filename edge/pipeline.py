@@ -3,40 +3,36 @@
 Training, evaluation, calibration, benchmarks and the daemon all run this code; what is evaluated is
 what is flashed. A `View` is one camera's (or clip's) memory; the networks are shared, and one step
 over several views encodes all their cells in one batch per stream. A recording's next frame is
-decoded and its flow computed while one is scored; the flows of several cameras are computed at the
-same time. Neither changes a number.
+decoded and its flow computed while one is scored, and the flows of several cameras at the same
+time; neither changes a number. On a GPU all but decoding stays in the caller's thread.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
-from calibration.stream_statistics import StreamStatistics
+from calibration.stream_statistics import StreamStatistics, require_grids
+from edge.compute import HOST, Compute
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
 from edge.inputs import Cells
-from edge.read_ahead import read_ahead
+from edge.observing import Observing
+from edge.open_parts import backend_names, open_parts
+from edge.runner import Runner, StreamRunner, energy_map, in_pieces
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from edge.scoring.fusion import fuse, pool
 from edge.scoring.standardise import standardise
-from edge.stream_runner import StreamRunner, open_runner
+from edge.stage_clock import StageClock
 from edge.view import View
-from edge.vision.observe import Observation
 from engines.backends.choose import AUTO
 from engines.bundle import Bundle
 from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, SmoothingSpec, StreamSpec
 
 __all__ = ["Pipeline", "StreamPipeline", "StreamRunner"]
-
-_MOST_FLOWS = 4  # at the same time: more threads than a small device's cores only wait
 
 
 class StreamPipeline:
@@ -49,6 +45,7 @@ class StreamPipeline:
         smoothing: Of the frame score; kept by the views.
         statistics: By stream name; without them there are energies and no scores.
         map_shape: (rows, columns) of the fused map; None: of the finest stream.
+        compute: Where the array work is done; the runners are its own.
     """
 
     def __init__(
@@ -56,31 +53,57 @@ class StreamPipeline:
         *,
         frame: FrameSpec,
         gate: GateSpec,
-        runners: Sequence[StreamRunner],
+        runners: Sequence[Runner],
         smoothing: SmoothingSpec | None = None,
         statistics: Mapping[str, StreamStatistics] | None = None,
         map_shape: tuple[int, int] | None = None,
+        compute: Compute = HOST,
     ) -> None:
+        self._compute = compute
+        self._observing = Observing(alone=compute.one_thread)
         self._statistics = dict(statistics or {})
         self._map_shape = map_shape
         self._frame = frame
         self._gate = gate
         self._runners = tuple(runners)
         self._smoothing = smoothing or SmoothingSpec()
-        self._flow_threads: ThreadPoolExecutor | None = None
-        self.stage_ms: dict[str, float] = defaultdict(float)
+        self._stage = StageClock()
+        self.stage_ms = self._stage.ms
         """Milliseconds spent per stage since the start, summed over frames."""
 
-    def new_view(self, rules: CellRules = EVERYWHERE) -> View:
-        """Memory for one more camera or clip, with its masks and zones."""
-        return View(
+    def new_view(
+        self,
+        rules: CellRules = EVERYWHERE,
+        statistics: Mapping[str, StreamStatistics] | None = None,
+    ) -> View:
+        """Memory for one more camera or clip, with its masks, zones and site statistics.
+
+        Raises:
+            DataError: The statistics are of other streams, or of grids of another size.
+        """
+        view = View(
             rules=rules,
             frame=self._frame,
             gate=self._gate,
             streams=[runner.spec for runner in self._runners],
             smoothing=self._smoothing,
             map_shape=self._map_shape,
+            statistics=statistics,
+            compute=self._compute,
         )
+        if statistics is not None:
+            require_grids(statistics, view.grids, where="site calibration")
+        return view
+
+    @property
+    def compute(self) -> str:
+        """Name of what does the array work: ``cpu``, or a GPU."""
+        return self._compute.name
+
+    @property
+    def places(self) -> dict[str, str]:
+        """By stream: where its cells are found and cut."""
+        return {one.spec.name: self._compute.place(one.spec) for one in self._runners}
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -107,24 +130,16 @@ class StreamPipeline:
         return self._stream_scores([view for view, _ in work])
 
     def close(self) -> None:
-        """Free the networks and end the threads."""
+        """Free the networks and the device, end the threads."""
+        self._observing.close()
         for runner in self._runners:
-            if runner.backend is not None:
-                runner.backend.close()
-        if self._flow_threads is not None:
-            self._flow_threads.shutdown()
-            self._flow_threads = None
+            runner.close()
+        self._compute.close()
 
     def _observe(self, work: Sequence[tuple[View, Frame]]) -> None:
-        """Flows of one new frame of each view; of several views at the same time."""
+        """Flows of one new frame of each view."""
         with self._stage("observe"):
-            if len(work) > 1 and self._flow_threads is None:
-                threads = min(os.cpu_count() or 1, _MOST_FLOWS)
-                self._flow_threads = ThreadPoolExecutor(threads, thread_name_prefix="flow")
-            run = self._flow_threads.map if self._flow_threads and len(work) > 1 else map
-            observations = list(run(_observation, work))
-        for (view, _), observation in zip(work, observations, strict=True):
-            view.observation = observation
+            self._observing.together(work)
 
     def _energies(self, views: Sequence[View]) -> list[dict[str, EnergyMap]]:
         results: list[dict[str, EnergyMap]] = [{} for _ in views]
@@ -145,33 +160,27 @@ class StreamPipeline:
             ]
 
     def _stream_score(self, view: View, name: str, energy: EnergyMap) -> StreamScore:
-        score = standardise(view.rules.on_energy(energy), self._statistics[name])
+        score = standardise(view.rules.on_energy(energy), self._statistics_of(view)[name])
         return view.maps[name].update(score, view.newest)
 
-    def _run(self, runner: StreamRunner, cells: Sequence[Cells]) -> Iterator[EnergyMap]:
-        name = runner.spec.name
-        counts = [len(one) for one in cells]
-        values = np.zeros(0)
-        if sum(counts):
-            with self._stage(f"{name}.gather"):
-                parts = [one.gather() for one in cells if len(one)]
-                batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            with self._stage(f"{name}.encode"):
-                features = batch if runner.backend is None else runner.backend.infer(batch)
-            with self._stage(f"{name}.head"):
-                values = runner.head.energy(features)
-        for one, part in zip(cells, np.split(values, np.cumsum(counts)[:-1]), strict=True):
-            energy = np.zeros(one.shape)
-            active = np.zeros(one.shape, np.bool_)
-            energy[one.rows, one.columns] = part
-            active[one.rows, one.columns] = True
-            yield EnergyMap(energy=energy, active=active, warm_up=one.warm_up, fresh=one.fresh)
+    def _statistics_of(self, view: View) -> Mapping[str, StreamStatistics]:
+        return self._statistics if view.statistics is None else view.statistics
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.stage_ms[name] += (time.perf_counter() - start) * 1e3
+    def _run(self, runner: Runner, cells: Sequence[Cells]) -> list[EnergyMap]:
+        counts = [len(one) for one in cells]
+        pieces = [self._encode(runner, piece) for piece in in_pieces(cells, runner.largest)]
+        values = np.concatenate(pieces) if pieces else np.zeros(0)
+        parts = np.split(values, np.cumsum(counts)[:-1])
+        return [energy_map(one, part) for one, part in zip(cells, parts, strict=True)]
+
+    def _encode(self, runner: Runner, cells: Sequence[Cells]) -> NDArray[np.float64]:
+        name = runner.spec.name
+        with self._stage(f"{name}.gather"):
+            batch = runner.gather(cells)
+        with self._stage(f"{name}.encode"):
+            features = runner.encode(batch)
+        with self._stage(f"{name}.head"):
+            return runner.energy(features)
 
 
 class Pipeline(StreamPipeline):
@@ -181,21 +190,27 @@ class Pipeline(StreamPipeline):
         bundle: A verified bundle.
         backend: Name of a backend, or ``auto``.
         threads: Threads of the networks; 0 lets the backend choose.
+        compute: ``auto``, ``cpu`` or ``cuda`` (see `edge.gpu.choose`), or one that is open.
 
     Raises:
         DataError: The bundle's parts do not fit together.
-        UsageError: No such backend.
+        UsageError: No such backend or compute.
+        UnavailableError: What was asked for by name is not there.
+        TemporaryError: Out of device memory.
     """
 
-    def __init__(self, bundle: Bundle, *, backend: str = AUTO, threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        backend: str = AUTO,
+        threads: int = 0,
+        compute: str | Compute = AUTO,
+    ) -> None:
         self.bundle = bundle
         self._model = bundle.model
-        runners = [open_runner(bundle, s, backend, threads) for s in bundle.model.streams]
-        self.backends = {
-            runner.spec.name: f"{runner.backend.name}/{runner.backend.precision}"
-            for runner in runners
-            if runner.backend is not None
-        }
+        place, runners = open_parts(bundle, compute=compute, backend=backend, threads=threads)
+        self.backends = backend_names(runners)
         """Backend and precision of each stream's network, for logs, events and reports."""
         super().__init__(
             frame=bundle.model.frame,
@@ -207,16 +222,13 @@ class Pipeline(StreamPipeline):
                 for stream in bundle.model.streams
             },
             map_shape=(bundle.model.map.rows, bundle.model.map.columns),
+            compute=place,
         )
-        view = self.new_view()
-        for name, statistics in self._statistics.items():
-            if statistics.cells.median.shape != view.inputs[name].shape:
-                raise DataError(
-                    f"statistics of stream {name} are for {statistics.cells.median.shape} cells, "
-                    f"its input has {view.inputs[name].shape}",
-                    where=str(bundle.root),
-                    mend="export the bundle again",
-                )
+        try:
+            require_grids(self._statistics, self.new_view().grids, where=str(bundle.root))
+        except DataError:
+            self.close()
+            raise
 
     def __enter__(self) -> Pipeline:
         """Nothing to acquire: loading happened in the constructor."""
@@ -230,6 +242,11 @@ class Pipeline(StreamPipeline):
     ) -> None:
         """Free the networks."""
         self.close()
+
+    @property
+    def statistics(self) -> Mapping[str, StreamStatistics]:
+        """The bundle's own, by stream name."""
+        return self._statistics
 
     @property
     def map_shape(self) -> tuple[int, int]:
@@ -246,19 +263,12 @@ class Pipeline(StreamPipeline):
         return self._score_observed(work)
 
     def score_all(self, view: View, frames: Iterable[Frame]) -> Iterator[tuple[Frame, ScoreMap]]:
-        """Score the frames of a recording; reading and flow run ahead in a thread of their own.
+        """Score the frames of a recording; what need not wait runs ahead in a thread of its own.
 
         The scores are those of `score`, frame after frame. Errors of `frames` are raised in their
-        place. After an early end the view has seen frames that were not scored: `reset` it.
+        place. After an early end the view may have seen frames that were not scored: `reset` it.
         """
-
-        def observed() -> Iterator[tuple[Frame, Observation]]:
-            for frame in frames:
-                with self._stage("observe"):
-                    observation = view.observer.observe(frame)
-                yield frame, observation
-
-        for frame, view.observation in read_ahead(observed()):
+        for frame in self._observing.ahead(view, frames, lambda: self._stage("observe")):
             yield frame, self._score_observed([(view, frame)])[0]
 
     def _score_observed(self, work: Sequence[tuple[View, Frame]]) -> list[ScoreMap]:
@@ -273,7 +283,7 @@ class Pipeline(StreamPipeline):
         fused = fuse(
             scores,
             self._model.streams,
-            self._statistics,
+            self._statistics_of(view),
             fusion=self._model.fusion,
             shape=self.map_shape,
         )
@@ -287,8 +297,3 @@ class Pipeline(StreamPipeline):
             streams=scores,
             warm_up=any(score.energy.warm_up for score in scores.values()),
         )
-
-
-def _observation(work: tuple[View, Frame]) -> Observation:
-    view, frame = work
-    return view.observer.observe(frame)

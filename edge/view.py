@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from edge.inputs import StreamInput, open_input
+from calibration.stream_statistics import StreamStatistics
+from edge.compute import HOST, Compute
+from edge.inputs import StreamInput
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from edge.scoring.smooth import Smoother
 from edge.scoring.stream_map import StreamMap
-from edge.vision.observe import Observation, Observer
+from edge.vision.observe import FrameObserver, Observed
 from engines.model_spec import FrameSpec, GateSpec, SmoothingSpec, StreamSpec
 
 
@@ -25,11 +27,15 @@ class View:
         smoothing: SmoothingSpec,
         map_shape: tuple[int, int] | None = None,
         rules: CellRules = EVERYWHERE,
+        statistics: Mapping[str, StreamStatistics] | None = None,
+        compute: Compute = HOST,
     ) -> None:
         self.rules = rules
-        self.observer = Observer(frame, gate)
+        self.statistics = statistics
+        """What is normal at this camera's place; None: what the bundle says."""
+        self.observer: FrameObserver = compute.observer(frame, gate)
         self.inputs: dict[str, StreamInput] = {
-            stream.name: open_input(stream.input, frame=frame, gate=gate) for stream in streams
+            stream.name: compute.input(stream.input, frame, gate) for stream in streams
         }
         self.map_shape = map_shape or max(
             (one.shape for one in self.inputs.values()), key=math.prod
@@ -37,14 +43,19 @@ class View:
         """(rows, columns) of the fused map."""
         self.maps = {stream.name: StreamMap(stream, self.map_shape) for stream in streams}
         self.smoother = Smoother(smoothing)
-        self.observation: Observation | None = None
+        self.observation: Observed | None = None
         """The newest."""
 
     @property
-    def newest(self) -> Observation:
+    def newest(self) -> Observed:
         """The newest observation, where there must be one."""
         assert self.observation is not None
         return self.observation
+
+    @property
+    def grids(self) -> dict[str, tuple[int, int]]:
+        """(rows, columns) of each stream's grid."""
+        return {name: one.shape for name, one in self.inputs.items()}
 
     def reset(self) -> None:
         """Forget the past: cut, reconnect, new geometry."""

@@ -7,28 +7,27 @@ the reader or reach a terminal as control characters.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import uuid4
 
 from edge.publish.address import BrokerAddress, Login
-from edge.publish.connection import (
-    BAD_PROTOCOL,
-    Connection,
-    ConnectionLostError,
-    ConnectionRefusedByBrokerError,
-    Protocol,
-    TlsFiles,
-)
+from edge.publish.connection import Connection, ConnectionLostError
+from edge.publish.protocol import NoAnswerError, ProtocolChoice
+from edge.publish.tls import TlsFiles
 from engines.errors import UnavailableError
 
 MAX_MESSAGE_BYTES = 256 * 1024
 _MAX_STREAMS = 1000
+_MAX_STREAM_ID = 64  # letters; ours have 36
+_MAX_SEQ = 2**63 - 1  # what the sender's database can count to
+_MAX_DEPTH = 16  # of nested lists and objects; ours have 3
 _ANSWER_S = 10.0
+_FIRST_ANSWER_S = 3.0  # while it is not known which version of MQTT the broker can read
 _RETRY_S = 1.0
 _POLL_S = 0.5
 
@@ -76,7 +75,7 @@ class Reader:
         if len(self._last) > _MAX_STREAMS:
             self._last.pop(next(iter(self._last)))
         first = payload.get("from_seq")
-        expected = seq if payload["phase"] != "gap" or not isinstance(first, int) else first
+        expected = first if payload["phase"] == "gap" and _is_seq(first) else seq
         if last is None or expected <= last + 1:
             return []
         device = printable(str(payload.get("device", "?")))
@@ -90,17 +89,17 @@ class Watcher:
         address: The broker.
         login: As whom.
         topic: What to subscribe to; may hold wildcards.
-        ca_file: Certificate authority for TLS; the system's if None.
+        tls: Files for TLS.
     """
 
     def __init__(
-        self, *, address: BrokerAddress, login: Login, topic: str, ca_file: Path | None = None
+        self, *, address: BrokerAddress, login: Login, topic: str, tls: TlsFiles | None = None
     ) -> None:
         self._address = address
         self._login = login
         self._topic = topic
-        self._tls = TlsFiles(ca_file=ca_file)
-        self._protocol: Protocol = "5"
+        self._tls = tls or TlsFiles()
+        self._protocol = ProtocolChoice()
         self._reader = Reader()
         self._inbox: deque[Heard] = deque()
 
@@ -118,8 +117,9 @@ class Watcher:
                     reached = True
                     yield heard
             except ConnectionLostError as error:
-                if self._older_protocol(error):
+                if self._protocol.other_after(error):
                     continue
+                self._protocol.failed()
                 if not reached:
                     raise UnavailableError(
                         f"the broker cannot be reached: {error}",
@@ -134,15 +134,11 @@ class Watcher:
             address=self._address,
             login=self._login,
             client_id=f"vigil-watch-{uuid4().hex[:12]}",
-            protocol=self._protocol,
+            protocol=self._protocol.current,
             tls=self._tls,
             on_message=self._on_message,
         ) as connection:
-            answer_by = time.monotonic() + _ANSWER_S
-            while not connection.established:
-                if time.monotonic() > answer_by:
-                    raise ConnectionLostError(f"no answer within {_ANSWER_S:g} s")
-                connection.poll(_POLL_S)
+            self._await_answer(connection)
             connection.subscribe(self._topic)
             yield Heard(f"listening at {self._address} for {printable(self._topic)}")
             while deadline is None or time.monotonic() < deadline:
@@ -154,12 +150,14 @@ class Watcher:
     def _on_message(self, topic: str, payload: bytes, _retained: bool) -> None:
         self._inbox.extend(self._reader.read(topic, payload))
 
-    def _older_protocol(self, error: ConnectionLostError) -> bool:
-        refused = isinstance(error, ConnectionRefusedByBrokerError) and error.code == BAD_PROTOCOL
-        if not refused or self._protocol == "3.1.1":
-            return False
-        self._protocol = "3.1.1"
-        return True
+    def _await_answer(self, connection: Connection) -> None:
+        allowed_s = _ANSWER_S if self._protocol.known else _FIRST_ANSWER_S
+        answer_by = time.monotonic() + allowed_s
+        while not connection.established:
+            if time.monotonic() > answer_by:
+                raise NoAnswerError(f"no answer within {allowed_s:g} s")
+            connection.poll(_POLL_S)
+        self._protocol.accepted()
 
 
 def describe(payload: dict[str, Any]) -> str:
@@ -187,7 +185,32 @@ def printable(text: str) -> str:
 
 
 def _number(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, int | float) else "?"
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e12:
+        return "?"
+    return f"{value:.2f}"
+
+
+def _is_seq(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 < value <= _MAX_SEQ
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is larger than any number of ours")
+    return value
+
+
+def _depth(value: object, *, allowed: int) -> int:
+    """Levels of lists and objects in `value`; more than `allowed` are not counted on."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if allowed <= 0:
+        return 1
+    return 1 + max((_depth(one, allowed=allowed - 1) for one in inner), default=0)
 
 
 def _parse(raw: bytes) -> dict[str, Any] | None:
@@ -195,14 +218,16 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
     if len(raw) > MAX_MESSAGE_BYTES:
         return None
     try:
-        payload = json.loads(raw)
+        payload = json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(payload, dict):
+    if not isinstance(payload, dict) or _depth(payload, allowed=_MAX_DEPTH) > _MAX_DEPTH:
         return None
+    stream = payload.get("stream_id")
     right = (
-        isinstance(payload.get("stream_id"), str)
-        and type(payload.get("seq")) is int
+        isinstance(stream, str)
+        and len(stream) <= _MAX_STREAM_ID
+        and _is_seq(payload.get("seq"))
         and payload.get("phase") in ("start", "update", "end", "gap")
     )
     return payload if right else None

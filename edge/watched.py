@@ -43,6 +43,7 @@ class WatchedCamera:
         tracker: Its events.
         clips: Its clips.
         clock: Time.
+        shape: Height and width that its statistics are of; None: of its first frame.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class WatchedCamera:
         tracker: EventTracker,
         clips: ClipKeeper,
         clock: Clock,
+        shape: tuple[int, int] | None = None,
     ) -> None:
         self.name = name
         self.feed = feed
@@ -68,7 +70,7 @@ class WatchedCamera:
         self._since: datetime.datetime = clock.utc()
         self._epoch = feed.epoch
         self._shape: tuple[int, int] | None = None
-        self._first_shape: tuple[int, int] | None = None
+        self._first_shape = shape
         self._unfit = False
         self._losses = 0
         self._shown: tuple[object, ...] | None = None
@@ -103,7 +105,7 @@ class WatchedCamera:
             self.view.reset()
         self._shape = shape
         self._first_shape = self._first_shape or shape
-        self._unfit = not _same_aspect(shape, self._first_shape)
+        self._unfit = not same_aspect(shape, self._first_shape)
         return not self._unfit, reports
 
     def scored(self, frame: Frame, scored: ScoreMap) -> list[Report]:
@@ -169,6 +171,7 @@ class WatchedCamera:
         return counted
 
 
-def _same_aspect(shape: tuple[int, int], first: tuple[int, int]) -> bool:
+def same_aspect(shape: tuple[int, int], first: tuple[int, int]) -> bool:
+    """Whether two pictures (height, width) can be of the same part of the scene."""
     ratio = (shape[1] / shape[0]) / (first[1] / first[0])
     return abs(ratio - 1.0) <= _ASPECT_TOLERANCE

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 MAX_BYTES = 2**20
-MAX_VALUES = 20_000  # after aliases are expanded
+MAX_VALUES = 20_000  # after aliases are expanded; and keys and values before
 MAX_DEPTH = 32
 
 Path = tuple[str | int, ...]
@@ -56,7 +56,7 @@ def parse(text: str) -> Document:
     """Parse one YAML document; never raises for what is in `text`."""
     document = Document()
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _BoundedLoader(text)
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -75,6 +75,21 @@ def parse(text: str) -> Document:
     reader = _Reader(loader, document)
     document.data = reader.read(root, ())
     return document
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """Stops reading a file that is nothing but a heap: composing takes a while for each node."""
+
+    nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.nodes += 1
+        if self.nodes > MAX_VALUES:
+            raise yaml.MarkedYAMLError(
+                problem=f"more than {MAX_VALUES} keys and values",
+                problem_mark=self.get_mark(),
+            )
+        return super().compose_node(parent, index)
 
 
 class _Reader:
@@ -106,7 +121,7 @@ class _Reader:
         for key_node, value_node in node.value:
             key = self._read_scalar(key_node, path)
             if not isinstance(key, str):
-                found = "a list or mapping" if key is None else repr(key)
+                found = "a list or mapping" if key is None else _shown(key)
                 self._complain(
                     key_node, path, f"keys must be text, found {found}; write it in quotes"
                 )
@@ -127,14 +142,21 @@ class _Reader:
             return None
         try:
             value: Hashable = self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-            problem = getattr(error, "problem", None) or str(error)
+        except Exception as error:  # noqa: BLE001  # tags such as !!int on what is none: anything
+            problem = getattr(error, "problem", None) or f"{type(error).__name__} {error}"
             self._complain(node, path, f"this value cannot be read: {problem}")
             return None
         return value
 
     def _complain(self, node: yaml.Node, path: Path, message: str) -> None:
         self._document.problems.append(Problem(_position(node.start_mark), path, message))
+
+
+def _shown(key: Hashable) -> str:
+    try:
+        return repr(key)[:40]
+    except ValueError:
+        return "a number of thousands of digits"  # which Python does not write out
 
 
 def _position(mark: Any) -> Position:

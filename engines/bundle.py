@@ -1,57 +1,79 @@
 """A bundle on disk: a folder with `manifest.json` and the files it lists.
 
-Rules, in this order: the manifest is read and checked; every listed file must be a regular file of
-the stated size and hash; only then is any of them parsed. Nothing in a bundle is ever unpickled.
+Everything is checked before it is parsed (`engines.bundle_check`): the signature where keys are
+trusted, the manifest, then every file's size and hash. Nothing in a bundle is ever unpickled.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-import io
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
+from engines.array_file import Arrays, decode_arrays, encode_arrays, read_arrays
 from engines.atomic import write_bytes
-from engines.errors import CannotCreateError, DataError, InputMissingError
+from engines.bundle_check import check_bundle
+from engines.bundle_files import read_file
+from engines.errors import CannotCreateError, DataError
 from engines.manifest import (
-    BUNDLE_SCHEMA,
     MANIFEST_NAME,
-    MAX_MANIFEST_BYTES,
+    SIGNATURE_NAME,
     FileEntry,
     Manifest,
     Role,
     check_schema,
-    decode_manifest,
     explain,
     sha256_of,
 )
 from engines.model_spec import MODEL_SCHEMA, AlarmSpec, ModelSpec
+from engines.strict_json import decode_json
+from engines.trusted_keys import TrustedKeys
+
+__all__ = [
+    "ALARM_NAME",
+    "MODEL_NAME",
+    "Arrays",
+    "Bundle",
+    "BundleFile",
+    "decode_description",
+    "encode_arrays",
+    "load_bundle",
+    "read_arrays",
+    "replace_alarm",
+    "update_bundle",
+    "write_bundle",
+]
 
 MODEL_NAME = "model.json"
 ALARM_NAME = "alarm.json"
 MINIMUM_RUNTIME = "0.1.0"
 
-Arrays = dict[str, NDArray[np.generic]]
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle. `alarm` is None until a threshold has been calibrated."""
+    """A verified bundle.
+
+    Attributes:
+        root: Its folder.
+        manifest: What it lists.
+        model: The detector.
+        alarm: When a score is an alarm; None until a threshold has been calibrated.
+        signed_by: Ids of the trusted keys that have signed it; empty where none was asked for.
+    """
 
     root: Path
     manifest: Manifest
     model: ModelSpec
     alarm: AlarmSpec | None
+    signed_by: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -64,84 +86,54 @@ class Bundle:
         Raises:
             DataError: `name` is not listed in the manifest.
         """
-        if all(entry.path != name for entry in self.manifest.files):
-            raise DataError(
-                f"{MODEL_NAME} names {name}, which the manifest does not list",
-                where=str(self.root),
-                mend="export the bundle again",
-            )
+        self._entry(name)
         return self.root / name
 
     def arrays(self, name: str) -> Arrays:
         """Arrays of a listed .npz file, all of them finite.
 
+        The file is read once and hashed again: what is parsed is what the manifest states.
+
         Raises:
-            DataError: Not an .npz of plain arrays, or a NaN or infinity in it.
+            DataError: Changed on the disk, not an .npz of plain arrays, or a NaN or infinity in it.
         """
-        return read_arrays(self.path(name))
+        return decode_arrays(read_file(self.root, self._entry(name)), where=str(self.root / name))
 
-
-def read_arrays(path: Path) -> Arrays:
-    """Read an .npz without pickle and refuse NaN and infinity.
-
-    Raises:
-        DataError: Not an .npz of plain arrays, or a NaN or infinity in it.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DataError(
-            f"{path.name} is not a readable .npz file: {error}",
-            where=str(path),
-            mend="export the bundle again",
-        ) from error
-    for key, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            bad = int((~np.isfinite(array)).sum())
+    def _entry(self, name: str) -> FileEntry:
+        entry = self.manifest.entry(name)
+        if entry is None:
             raise DataError(
-                f"array {key!r} of {path.name} holds {bad} value(s) that are NaN or infinite",
-                where=str(path),
-                mend="the bundle was made from a failed training; train and export again",
+                f"{MODEL_NAME} names {name!r}, which the manifest does not list",
+                where=str(self.root),
+                mend="export the bundle again",
             )
-    return arrays
+        return entry
 
 
-def encode_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
-    """The bytes of an .npz with these arrays (compressed; the same arrays give the same bytes)."""
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **{key: np.asarray(arrays[key]) for key in sorted(arrays)})  # type: ignore[arg-type]  # numpy's stub takes the keyword for its own flag
-    return stream.getvalue()
-
-
-def load_bundle(root: Path) -> Bundle:
+def load_bundle(root: Path, *, trusted: TrustedKeys | None = None) -> Bundle:
     """Verify every file of the bundle in `root`, then parse its description.
+
+    Args:
+        root: Folder of the bundle.
+        trusted: Only a bundle that one of these keys has signed is accepted; None: any whole one.
 
     Raises:
         InputMissingError: No such folder, or no manifest in it.
+        RefusedError: Not signed by a trusted key, or changed after signing.
         DataError: A file is missing, has another size or hash, or does not parse.
     """
-    if not root.is_dir():
-        raise InputMissingError(
-            "there is no such bundle folder", where=str(root), mend="give the folder of a bundle"
-        )
-    manifest_path = root / MANIFEST_NAME
-    if not manifest_path.is_file():
-        raise InputMissingError(
-            f"this folder is not a bundle: it has no {MANIFEST_NAME}",
-            where=str(root),
-            mend="give the folder that `vigil train` wrote as .../bundle",
-        )
-    with manifest_path.open("rb") as stream:
-        data = stream.read(MAX_MANIFEST_BYTES + 1)
-    manifest = decode_manifest(data, where=str(manifest_path))
-    for entry in manifest.files:
-        _verify(root, entry)
-    model = _parse(root / MODEL_NAME, ModelSpec, manifest)
+    checked = check_bundle(root, trusted=trusted)
+    model = _parse(root, MODEL_NAME, ModelSpec, checked.manifest)
     alarm = None
-    if any(entry.path == ALARM_NAME for entry in manifest.files):
-        alarm = _parse(root / ALARM_NAME, AlarmSpec, manifest)
-    return Bundle(root=root, manifest=manifest, model=model, alarm=alarm)
+    if checked.manifest.entry(ALARM_NAME) is not None:
+        alarm = _parse(root, ALARM_NAME, AlarmSpec, checked.manifest)
+    return Bundle(
+        root=root,
+        manifest=checked.manifest,
+        model=model,
+        alarm=alarm,
+        signed_by=checked.signed_by,
+    )
 
 
 @dataclass(frozen=True)
@@ -222,12 +214,13 @@ def _write_manifest(root: Path, *, name: str, contents: list[tuple[str, Role]]) 
     ]
     created = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     manifest = Manifest(
-        schema_version=BUNDLE_SCHEMA,
         name=name,
         created=created,
         minimum_runtime=MINIMUM_RUNTIME,
         files=entries,
     )
+    # It was over the old content, and so was the release number.
+    (root / SIGNATURE_NAME).unlink(missing_ok=True)
     write_bytes(root / MANIFEST_NAME, manifest.encode())
 
 
@@ -248,39 +241,23 @@ def _clear(root: Path) -> None:
             child.unlink()
 
 
-def _verify(root: Path, entry: FileEntry) -> None:
-    path = root / entry.path
-    mend = "copy the bundle again from where it was made"
-    if path.is_symlink() or not path.is_file():
-        raise DataError(
-            f"{entry.path} is missing or not a regular file", where=str(root), mend=mend
-        )
-    size = path.stat().st_size
-    if size != entry.size:
-        raise DataError(
-            f"{entry.path} has {size} bytes, the manifest says {entry.size}",
-            where=str(root),
-            mend=mend,
-        )
-    found = sha256_of(path)
-    if found != entry.sha256:
-        raise DataError(
-            f"{entry.path} has hash {found[:12]}..., the manifest says {entry.sha256[:12]}...",
-            where=str(root),
-            mend=mend,
-        )
+def _parse(root: Path, name: str, kind: type[Parsed], manifest: Manifest) -> Parsed:
+    entry = manifest.entry(name)
+    if entry is None:
+        raise DataError(f"the manifest does not list {name}", where=str(root))
+    return decode_description(read_file(root, entry), kind, where=str(root / name))
 
 
-def _parse(path: Path, kind: type[Parsed], manifest: Manifest) -> Parsed:
-    if all(entry.path != path.name for entry in manifest.files):
-        raise DataError(f"the manifest does not list {path.name}", where=str(path.parent))
-    try:
-        raw = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{path.name} is not JSON: {error}", where=str(path)) from error
+def decode_description(data: bytes, kind: type[Parsed], *, where: str) -> Parsed:
+    """Parse the bytes of `model.json` or `alarm.json`.
+
+    Raises:
+        DataError: Not JSON, of a newer schema, or with fields that are wrong.
+    """
+    raw = decode_json(data, what=where.rpartition("/")[2], where=where)
     if kind is ModelSpec:
-        check_schema(raw, known=MODEL_SCHEMA, where=str(path))
+        check_schema(raw, known=MODEL_SCHEMA, where=where)
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        raise DataError(explain(error), where=str(path), mend="export the bundle again") from error
+        raise DataError(explain(error), where=where, mend="export the bundle again") from error

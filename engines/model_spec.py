@@ -29,9 +29,9 @@ class FrameSpec(Strict):
     A side has 32 pixels at least: optical flow ends the process on pictures of a few rows.
     """
 
-    width: Annotated[int, Field(ge=32)] = 420
-    height: Annotated[int, Field(ge=32)] = 280
-    fps: Annotated[float, Field(gt=0)] = 10.0
+    width: Annotated[int, Field(ge=32, le=4096)] = 420
+    height: Annotated[int, Field(ge=32, le=4096)] = 280
+    fps: Annotated[float, Field(gt=0, le=1000)] = 10.0
 
 
 class GateSpec(Strict):
@@ -126,8 +126,8 @@ class FusionSpec(Strict):
 class MapSpec(Strict):
     """Size in cells of the fused map; stream maps of other sizes are read at the cell centres."""
 
-    rows: Positive
-    columns: Positive
+    rows: Annotated[int, Field(ge=1, le=4096)]
+    columns: Annotated[int, Field(ge=1, le=4096)]
 
 
 class TrustRecord(Strict):
@@ -173,7 +173,7 @@ class ModelSpec(Strict):
     name: str
     frame: FrameSpec
     gate: GateSpec
-    streams: Annotated[tuple[StreamSpec, ...], Field(min_length=1)]
+    streams: Annotated[tuple[StreamSpec, ...], Field(min_length=1, max_length=16)]
     map: MapSpec
     fusion: FusionSpec
     trust: TrustRecord | None = None

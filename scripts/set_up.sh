@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Prepares .venv with vigil in it. Usage: scripts/set_up.sh [setup|test]
 # Debian packages that are missing are installed where that is permitted (root, or sudo without a
-# password); otherwise one line says what to install. "test" also wants a mosquitto broker
-# and an RTSP server.
+# password); otherwise one line says what to install. "test" also wants a mosquitto broker,
+# an RTSP server and a browser.
 # TORCH="torch==2.9.1" (any pip requirement or wheel file) takes another PyTorch than the pinned one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 goal=${1:-setup}
 python=${PYTHON:-python3}
-extras=${EXTRAS:-train,broker,dev}
+extras=${EXTRAS:-train,broker,page,dev}
 torch=${TORCH:-}
 venv=.venv
 
@@ -70,4 +70,14 @@ rtsp=(python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-tools gstreamer1.0-plug
 if [ "$goal" = test ] && ! compgen -G "/usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib" >/dev/null; then
   install_debian "${rtsp[@]}" ||
     say "no RTSP server: its tests will be skipped; install: sudo apt-get install ${rtsp[*]}"
+fi
+
+if [ "$goal" = test ] && [ ! -x /usr/bin/chromium ] && ! command -v chromium chromium-browser >/dev/null; then
+  install_debian chromium ||
+    say "no Chromium: the page's tests in a browser will be skipped; install: sudo apt-get install chromium"
+fi
+
+if [ "$goal" = test ] && ! command -v systemd-analyze >/dev/null && [ ! -x /usr/bin/systemd-analyze ]; then
+  install_debian systemd ||
+    say "no systemd: tests of the unit files will be skipped; install: sudo apt-get install systemd"
 fi

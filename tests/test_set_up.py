@@ -84,7 +84,7 @@ def test_it_installs_the_pinned_wheels_once(machine: Machine) -> None:
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     (install,) = machine.installs()
     assert "--constraint constraints.txt" in install
-    assert "--editable .[train,broker,dev]" in install
+    assert "--editable .[train,broker,page,dev]" in install
     assert second.stderr == ""
 
 
@@ -161,7 +161,12 @@ def test_with_rights_debian_packages_are_installed(machine: Machine) -> None:
     assert packages[0] == "python3-venv"
     broker = [] if Path("/usr/sbin/mosquitto").exists() else ["mosquitto"]
     server = any(Path("/usr/lib").glob("*/girepository-1.0/GstRtspServer-1.0.typelib"))
-    assert packages[1:] == [*broker, *([] if server else ["gstreamer1.0-plugins-ugly"])]
+    assert packages[1:] == [
+        *broker,
+        *([] if server else ["gstreamer1.0-plugins-ugly"]),
+        *([] if Path("/usr/bin/chromium").exists() else ["chromium"]),
+        *([] if Path("/usr/bin/systemd-analyze").exists() else ["systemd"]),
+    ]
 
 
 def _would_run(target: str) -> str:

@@ -167,7 +167,7 @@ def _split_in_time(clips: Sequence[NormalClip], *, held_out: float, threshold: f
             continue
         sections = min(MOST_SECTIONS, ends[1] // FEWEST_FRAMES)
         cuts = [round(ends[1] * n / sections) for n in range(sections + 1)]
-        parts[0] += [ClipSection(clip, start, stop) for start, stop in itertools.pairwise(cuts)]
+        parts[0].extend(ClipSection(clip, at, to) for at, to in itertools.pairwise(cuts))
         for part, (start, stop) in zip(parts[1:], runs[1:], strict=True):
             part.append(ClipSection(clip, start, stop))
     if not all(parts):

@@ -65,23 +65,23 @@ def enter_source(camera: LiveCamera) -> Source:
     if address.startswith((_CSI, _GSTREAMER)):
         return _enter_gstreamer(camera)
     if address.lower().startswith(("http://", "https://")):
-        from edge.capture.mjpeg import MjpegSource, NotMultipartError  # noqa: PLC0415
+        from edge.capture.mjpeg import MjpegSource, NotMultipartError  # noqa: PLC0415  only what is used is loaded
 
         try:
             return MjpegSource(address, fps=camera.fps).__enter__()
         except NotMultipartError:
             pass  # HLS, a video file: FFmpeg's part
     if "://" in address:
-        from edge.capture.ffmpeg import FfmpegSource  # noqa: PLC0415
+        from edge.capture.ffmpeg import FfmpegSource  # noqa: PLC0415  only what is used is loaded
 
         return FfmpegSource(address, fps=camera.fps).__enter__()
-    from edge.capture.camera import CameraSource  # noqa: PLC0415
+    from edge.capture.camera import CameraSource  # noqa: PLC0415  only what is used is loaded
 
     return CameraSource(address, fps=camera.fps, follow_size=True).__enter__()
 
 
 def _enter_gstreamer(camera: LiveCamera) -> Source:
-    from edge.capture.gstreamer import GstreamerSource, csi_pipeline  # noqa: PLC0415
+    from edge.capture.gstreamer import GstreamerSource, csi_pipeline  # noqa: PLC0415  only what is used is loaded
 
     address = camera.address
     if address.startswith(_CSI):

@@ -27,9 +27,9 @@ KILL_S = 5.0
 _LAST_WORDS = 4000
 _MESSAGE = 65_536
 _REFUSED = re.compile(r"\b(401|403)\b|Unauthorized|Forbidden")
-# A child must not answer for the daemon to systemd, and needs no broker's password.
-_KEPT_BACK = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-_KEPT_BACK_PREFIX = "VIGIL_MQTT"
+# A child must not answer for the daemon to systemd, and needs neither password nor token.
+_KEPT_BACK = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
+_KEPT_BACK_PREFIX = ("VIGIL_MQTT", "VIGIL_PAGE")
 
 
 @dataclass(frozen=True)

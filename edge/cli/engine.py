@@ -18,16 +18,22 @@ from edge.plan_build import (
     PlanSettings,
     StreamPlan,
 )
+from edge.plan_check import (
+    check_json,
+    check_lines,
+    check_plan,
+    networks_of,
+    this_machine_or_fault,
+)
+from edge.trust import open_bundle
 from engines.backends.backend import Backend
 from engines.backends.cuda_driver import CudaDriver, tegra_release
 from engines.backends.tensorrt.builder import OPTIMISATION_LEVEL
 from engines.backends.tensorrt.library import MODULES, TENSORRT, Library, open_library
 from engines.backends.tensorrt.runner import TensorRtBackend, this_machine
-from engines.bundle import Bundle, load_bundle
-from engines.errors import DataError, UnavailableError, UsageError, VigilError
-from engines.manifest import sha256_of
+from engines.errors import UnavailableError, UsageError
 from engines.model_spec import NetworkSpec, Precision
-from engines.plan_cache import CachedPlan, Machine, PlanCache, default_folder
+from engines.plan_cache import Machine, PlanCache, default_folder
 
 _CACHE = click.option(
     "--cache",
@@ -112,7 +118,7 @@ def build(
     Minutes on a Jetson, the first time; a second call finds the plans and is done. On the machine's
     GPU each plan is run on the bundle's own parity patches before it may be used.
     """
-    loaded = load_bundle(bundle)
+    loaded = open_bundle(bundle)
     targets = tuple(_capability(text) for text in capabilities)
     opened = open_library(library)
     plans = PlanCache(cache or default_folder())
@@ -161,113 +167,25 @@ def check(
     With BUNDLE, its networks alone; the exit code is 69 if one of them has no plan that fits.
     """
     plans = PlanCache(cache or default_folder())
-    loaded = None if bundle is None else load_bundle(bundle)
-    networks = {} if loaded is None else _networks(loaded)
-    machine, fault = _here(library)
+    loaded = None if bundle is None else open_bundle(bundle)
+    networks = {} if loaded is None else networks_of(loaded)
+    machine, fault = this_machine_or_fault(library)
     checked = [
-        _checked(plan, machine, fault)
+        check_plan(plan, machine, fault)
         for plan in plans.plans()
         if loaded is None or plan.sidecar.key.onnx_sha256 in networks
     ]
     served = {stream for _, stream, _, wrong in checked if not wrong}
     missing = sorted({stream for stream, _ in networks.values()} - served)
     if as_json:
-        click.echo(json.dumps(_check_json(machine, fault, checked, missing), indent=1))
-    for line in _check_lines(plans, machine, fault, checked):
+        click.echo(json.dumps(check_json(machine, fault, checked, missing), indent=1))
+    for line in check_lines(plans, machine, fault, checked):
         click.echo(line, err=as_json)
     for stream in missing:
         click.echo(f"stream {stream} has no engine that fits this machine", err=as_json)
     if missing:
         click.echo(f"mend: vigil engine build {bundle}", err=as_json)
         ctx.exit(UnavailableError.exit_code)
-
-
-Checked = tuple[CachedPlan, str, list[str], str]
-"""A plan, its stream, in words what it was built for, and why it cannot run here (or nothing)."""
-
-
-def _checked(plan: CachedPlan, machine: Machine | None, fault: str) -> Checked:
-    key = plan.sidecar.key
-    small, usual, large = key.batches
-    made_for = key.machine
-    facts = [
-        (
-            f"{plan.sidecar.bundle}, stream {plan.sidecar.stream}, {key.precision}, "
-            f"{small} to {large} patches, tuned for {usual}"
-        ),
-        f"{made_for.library} {made_for.version}, {made_for.gpu or 'any GPU'}, compute capability "
-        f"{made_for.compute_capability}"
-        + (f", L4T {made_for.release}" if made_for.release else ""),
-        (
-            f"built {plan.sidecar.built} in {plan.sidecar.seconds:g} s, "
-            f"{plan.sidecar.plan_bytes / 1e6:.2f} MB"
-        ),
-    ]
-    try:
-        plan.read()
-        wrong = fault if machine is None else "; ".join(made_for.differences(machine))
-    except DataError as error:
-        wrong = error.what
-    return plan, plan.sidecar.stream, facts, wrong
-
-
-def _check_lines(
-    plans: PlanCache, machine: Machine | None, fault: str, checked: list[Checked]
-) -> list[str]:
-    if machine is None:
-        lines = [f"this machine: {fault}"]
-    else:
-        here = f"{machine.library} {machine.version}, {machine.gpu}"
-        lines = [f"this machine: {here}, compute capability {machine.compute_capability}"]
-    if not checked:
-        lines.append(f"no engine in {plans.folder}")
-    for plan, _, facts, wrong in checked:
-        lines.append(str(plan.path))
-        lines += [f"  {fact}" for fact in facts]
-        lines.append(f"  does not fit: {wrong}" if wrong else "  fits this machine")
-    return lines
-
-
-def _check_json(
-    machine: Machine | None, fault: str, checked: list[Checked], missing: list[str]
-) -> dict[str, Any]:
-    return {
-        "machine": None if machine is None else machine.model_dump(mode="json"),
-        "fault": fault,
-        "plans": [
-            {
-                "path": str(plan.path),
-                "fits": not wrong,
-                "why_not": wrong,
-                **plan.sidecar.model_dump(mode="json"),
-            }
-            for plan, _, _, wrong in checked
-        ],
-        "streams_without_engine": missing,
-    }
-
-
-def _networks(bundle: Bundle) -> dict[str, tuple[str, Precision]]:
-    """Hash of each network file to its stream and precision."""
-    return {
-        sha256_of(bundle.path(file)): (stream.name, precision)
-        for stream in bundle.model.streams
-        if stream.network is not None
-        for precision, file in stream.network.files.items()
-    }
-
-
-def _here(library: str) -> tuple[Machine | None, str]:
-    """This machine, or why no plan can run on it."""
-    try:
-        opened = open_library(library)
-        driver = CudaDriver()
-    except VigilError as error:
-        return None, error.what
-    try:
-        return this_machine(opened, driver), ""
-    finally:
-        driver.close()
 
 
 def _foreign(library: Library, targets: tuple[tuple[int, int], ...]) -> Machine:

@@ -24,10 +24,15 @@ ORDER = (
     "train",
     "evaluate",
     "calibrate",
+    "keys",
+    "bundle",
     "engine",
     "run",
     "watch",
+    "doctor",
+    "commission",
     "bench",
+    "ha",
     "ablate",
     "survey",
 )
@@ -95,7 +100,7 @@ def vigil() -> None:
 
     A workstation learns from ordinary footage, without labels, and writes a bundle (train,
     evaluate, calibrate). A device runs the bundle on cameras and publishes anomaly events over
-    MQTT (run, watch, bench). Start with `vigil demo`.
+    MQTT (run, watch); doctor tests it and commission learns on site. Start with `vigil demo`.
     """
 
 

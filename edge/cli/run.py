@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
+import io
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,19 @@ from pydantic import ValidationError
 
 from edge.clock import SystemClock
 from edge.config import CONFIG_SCHEMA, Config, load_config
+from edge.config_schema import SCHEMA_PATH
 from edge.daemon import Daemon
+from edge.gpu.choose import COMPUTES
 from edge.launch import open_daemon
+from edge.notify import Notifier
 from edge.publish.address import BrokerAddress
 from edge.run_summary import RunSummary
-from engines.errors import TemporaryError, UsageError
+from engines.errors import TemporaryError, UsageError, VigilError
 
-_TRY_ONLY = ("bundle", "source", "mqtt", "device", "camera", "state", "snapshots", "realtime")
+_TRY_ONLY = (
+    *("bundle", "source", "mqtt", "device", "camera"),
+    *("state", "snapshots", "realtime", "page"),
+)
 
 
 @click.command(short_help="Watch cameras or a recording; publish anomaly events over MQTT.")
@@ -47,16 +56,25 @@ _TRY_ONLY = ("bundle", "source", "mqtt", "device", "camera", "state", "snapshots
 @click.option(
     "--realtime/--max-speed", default=None, help="Play a recording at its own speed, or flat out."
 )
+@click.option(
+    "--page", is_flag=True, default=None, help="Show a page on http://127.0.0.1:8642 (no CONFIG)."
+)
 @click.option("--backend", help="Backend of the networks [default: auto]")
 @click.option(
     "--threads", type=click.IntRange(0), help="Threads of the networks [default: 0, auto]"
 )
+@click.option(
+    "--compute",
+    type=click.Choice(COMPUTES),
+    help="Where pictures are worked on [default: auto, the GPU where all plans were built here]",
+)
 @click.option("--check", is_flag=True, help="Only check CONFIG; tells all mistakes at once.")
+@click.option("--schema", is_flag=True, help="Only print the JSON Schema of CONFIG, for editors.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output."
 )
-def run(config: Path | None, check: bool, as_json: bool, **options: Any) -> None:
-    r"""Watch the cameras of CONFIG (YAML), or one SOURCE with one BUNDLE for a first try.
+def run(config: Path | None, check: bool, schema: bool, as_json: bool, **options: Any) -> None:
+    """Watch the cameras of CONFIG (YAML), or one SOURCE with one BUNDLE for a first try.
 
     Each event is published at QoS 1 on vigil/DEVICE/event as `start`, `update` and `end`, with a
     picture of its peak and the score map. Messages lie in an outbox on the disk until the broker
@@ -70,14 +88,23 @@ def run(config: Path | None, check: bool, as_json: bool, **options: Any) -> None
     Examples:
       vigil run gate.yaml
       vigil run --bundle bundle/ --source yard.mp4 --mqtt mqtt://localhost:1883
-    """
+    """  # noqa: D301  # click keeps the lines after a backspace as they are
+    if schema:
+        click.echo(SCHEMA_PATH.read_text(encoding="utf-8"), nl=False)
+        return
     resolved = _resolve(config, options)
     if check:
         click.echo(f"{config}: no problem found, {len(resolved.cameras)} camera(s)", err=True)
         return
     if resolved.threads == 1:
         cv2.setNumThreads(1)
-    with open_daemon(resolved, clock=SystemClock()) as daemon, _stopped_by_signals(daemon):
+    notifier = Notifier()
+    _stacks_on_request()
+    with (
+        _told(notifier),
+        open_daemon(resolved, clock=SystemClock(), notifier=notifier) as daemon,
+        _stopped_by_signals(daemon),
+    ):
         summary = daemon.run()
         failures = daemon.failures
     _report(summary, as_json=as_json)
@@ -95,7 +122,7 @@ def _resolve(path: Path | None, options: dict[str, Any]) -> Config:
                 f"CONFIG and {', '.join(mixed)} were both given",
                 mend="set it in the configuration, or leave CONFIG out",
             )
-        # `--backend` and `--threads` may be tried without changing the file.
+        # `--backend`, `--threads` and `--compute` may be tried without changing the file.
         return load_config(path).model_copy(update=given)
     if "bundle" not in given or "source" not in given:
         raise UsageError(
@@ -119,7 +146,9 @@ def _first_try(given: dict[str, Any]) -> Config:
         "media": given.get("snapshots"),
         "backend": given.get("backend", "auto"),
         "threads": given.get("threads", 0),
+        "compute": given.get("compute", "auto"),
         "mqtt": {"url": url},
+        "page": {} if given.get("page") else None,
         "cameras": {given.get("camera", "camera"): camera},
     }
     try:
@@ -143,7 +172,7 @@ def _state_folder(device: str) -> Path:
     return Path(base) / "vigil" / device
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
     def stop(_number: int, _frame: object) -> None:
         daemon.request_stop()
@@ -154,6 +183,25 @@ def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _told(notifier: Notifier) -> Iterator[None]:
+    """What ends the run early stands in `systemctl status`, too."""
+    try:
+        yield
+    except VigilError as error:
+        notifier.status(str(error))
+        raise
+    finally:
+        notifier.close()
+
+
+def _stacks_on_request() -> None:
+    """All threads' stacks on SIGUSR1, and on the SIGABRT of a watchdog that was not fed."""
+    with contextlib.suppress(io.UnsupportedOperation, ValueError, RuntimeError, AttributeError):
+        faulthandler.enable(file=sys.stderr)
+        faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)
 
 
 def _report(summary: RunSummary, *, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edge.publish.address import BrokerAddress, find_login
+from edge.publish.tls import TlsFiles
 from edge.watch import Heard, Watcher
 from engines.errors import TemporaryError
 
@@ -20,6 +21,10 @@ from engines.errors import TemporaryError
 @click.option(
     "--ca-file", type=click.Path(path_type=Path), help="Certificate authority for mqtts://."
 )
+@click.option(
+    "--certificate-file", type=click.Path(path_type=Path), help="Client certificate for mqtts://."
+)
+@click.option("--key-file", type=click.Path(path_type=Path), help="Key of that certificate.")
 @click.option("--json", "as_json", is_flag=True, help="Print each message as one line of JSON.")
 def watch(
     url: str,
@@ -28,9 +33,11 @@ def watch(
     count: int | None,
     timeout: float | None,
     ca_file: Path | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Subscribe at the broker URL (mqtt://host[:port]) and print what it sends.
+    """Subscribe at the broker URL (mqtt://host[:port]) and print what it sends.
 
     Repeated messages are left out, and a jump in the numbers of a device is told on standard error.
     Ends by itself only with --count or --timeout; otherwise it connects again when the broker
@@ -38,13 +45,16 @@ def watch(
 
     \b
     Exit code 75: --timeout passed before --count messages came.
-    """
+    """  # noqa: D301  # click keeps the lines after a backspace as they are
     address = BrokerAddress.parse(url)
+    tls = TlsFiles(ca_file, certificate_file, key_file)
+    if address.tls:
+        tls.check()
     watcher = Watcher(
         address=address,
         login=find_login(address),
         topic=f"{prefix}/{device}/event",
-        ca_file=ca_file,
+        tls=tls,
     )
     seen = 0
     for heard in watcher.listen(timeout_s=timeout):

@@ -65,12 +65,18 @@ class StoredPicture:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Which model raised the event: software release, bundle (name, digest), precision."""
+    """Which model raised the event, and what ran it.
+
+    Software release, bundle (name, digest), precision and backend of the networks, and what did the
+    array work: ``cpu``, or the name of a GPU.
+    """
 
     release: str
     name: str
     bundle: str
     precision: str
+    backend: str = "none"
+    compute: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,9 @@ class Event:
         rev: 1 at the start, +1 with each message.
         device: Name of the device.
         camera: Name of the camera.
-        started_at: Wall clock of the first frame above the threshold, UTC.
-        at: Wall clock of the newest frame that this message depends on.
+        started_at: Wall clock of the first frame above the threshold, UTC: when it was captured;
+            of a recording, which does not say that, when it was watched.
+        at: The same of the newest frame that this message depends on.
         ended_at: Wall clock at which the event fell quiet; only at the end.
         duration_s: From the first frame above the threshold, on the source's clock.
         frame: Number of the newest frame.
@@ -171,6 +178,8 @@ class Event:
                 "name": self.model.name,
                 "bundle": self.model.bundle,
                 "precision": self.model.precision,
+                "backend": self.model.backend,
+                "compute": self.model.compute,
             },
             "previous_id": self.previous_id,
         }

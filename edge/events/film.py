@@ -81,7 +81,7 @@ class FilmBuffer:
         due_s = None if self._last_s is None else self._last_s + 1.0 / spec.fps
         if self.full or (due_s is not None and due_s - _TOLERANCE_S > frame.time_s):
             return
-        jpeg = _small_jpeg(frame.bgr, spec.width)
+        jpeg = small_jpeg(frame.bgr, spec.width)
         if self._bytes + len(jpeg) > spec.max_bytes:
             if keep_all:
                 self.full = True
@@ -128,8 +128,8 @@ def write_film(folder: Path, stem: str, frames: tuple[FilmFrame, ...]) -> Stored
 def _webm(frames: tuple[FilmFrame, ...]) -> bytes:
     """Encode; every picture keeps its own time."""
     # Not loaded by daemons without clips: it takes memory and a good part of the start.
-    import av  # noqa: PLC0415
-    import av.error  # noqa: PLC0415
+    import av  # noqa: PLC0415  only what is used is loaded
+    import av.error  # noqa: PLC0415  only what is used is loaded
 
     decoded = [cv2.imdecode(np.frombuffer(one.jpeg, np.uint8), 1) for one in frames]
     pictures = [picture for picture in decoded if picture is not None]
@@ -152,7 +152,16 @@ def _webm(frames: tuple[FilmFrame, ...]) -> bytes:
     return target.getvalue()
 
 
-def _small_jpeg(bgr: NDArray[np.uint8], width: int) -> bytes:
+def small_jpeg(bgr: NDArray[np.uint8], width: int) -> bytes:
+    """A picture as JPEG, made smaller where it is wider than `width` pixels.
+
+    Args:
+        bgr: uint8, height x width x 3.
+        width: Pixels.
+
+    Raises:
+        DataError: It cannot be encoded.
+    """
     small: NDArray[Any] = bgr
     if bgr.shape[1] > width:
         height = max(2, round(bgr.shape[0] * width / bgr.shape[1]))

@@ -56,9 +56,7 @@ def write_heatmap(
         CannotCreateError: The folder cannot be written.
         DataError: The picture cannot be encoded.
     """
-    span = max(abs(threshold), 1.0)
-    low, high = threshold - span, threshold + span
-    grey = np.clip((score_map - low) / (high - low) * 255.0, 0.0, 255.0).astype(np.uint8)
+    grey, low, high = grey_of(score_map, threshold)
     rows, columns = grey.shape
     # The same rule as for masks: pixel (r, c) of h x w takes cell (floor(R r / h), floor(C c / w)).
     row_of = np.arange(size[0]) * rows // size[0]
@@ -67,6 +65,21 @@ def write_heatmap(
     return _store(
         folder, f"{stem}.png", data, {"score_at_0": round(low, 4), "score_at_255": round(high, 4)}
     )
+
+
+def grey_of(
+    score_map: NDArray[np.float32], threshold: float
+) -> tuple[NDArray[np.uint8], float, float]:
+    """A score map in grey levels: uint8, rows x columns, and the scores of levels 0 and 255.
+
+    Args:
+        score_map: float32, rows x columns.
+        threshold: The score half way between them.
+    """
+    span = max(abs(threshold), 1.0)
+    low, high = threshold - span, threshold + span
+    grey = np.clip((score_map - low) / (high - low) * 255.0, 0.0, 255.0).astype(np.uint8)
+    return grey, low, high
 
 
 def _encode(ending: str, picture: NDArray[np.uint8], options: list[int]) -> bytes:

@@ -23,6 +23,7 @@ from edge.events.event import Budget, EndReason, Event, ModelInfo
 from edge.events.explain import Explainer
 from edge.events.film import FilmFrame
 from edge.events.identifiers import uuid7
+from edge.events.wall_clock import WallClock
 from edge.frames import Frame, Phase, ScoreMap
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from engines.model_spec import AlarmSpec
@@ -119,7 +120,7 @@ class EventTracker:
         self._candidate: Peak | None = None
         self._running: _Running | None = None
         self._newest: Peak | None = None
-        self._origin: datetime.datetime | None = None
+        self._walls = WallClock(keep_s=detector.alarm.close_s + detector.alarm.merge_s)
 
     @property
     def open_id(self) -> str | None:
@@ -132,10 +133,12 @@ class EventTracker:
         Raises:
             DataError: The score is not a number, or time runs backwards.
         """
-        if self._origin is None:
-            self._origin = self._clock.utc() - datetime.timedelta(seconds=frame.time_s)
         newest = self._newest = Peak(frame, scored)
         above = scored.score > self._detector.alarm.threshold
+        if frame.captured_at is None:
+            self._walls.note(
+                frame.time_s, self._clock.utc(), hold=above or self.open_id is not None
+            )
         self._candidate = _higher(self._candidate, newest) if above else None
         transition = self._machine.update(frame.time_s, scored.score)
         if transition is not None and transition.kind == "closed":
@@ -152,7 +155,8 @@ class EventTracker:
         newest = self._newest
         transition = None if newest is None else self._machine.finish(newest.frame.time_s)
         reports = [] if transition is None else [self._end(transition, reason)]
-        self._candidate = self._newest = self._origin = None
+        self._candidate = self._newest = None
+        self._walls.clear()
         return reports
 
     def _active(self, event: AlarmEvent, candidate: Peak, newest: Peak) -> list[Report]:
@@ -182,6 +186,7 @@ class EventTracker:
     def _end(self, transition: Transition, reason: EndReason) -> Report:
         report = self._say("end", transition.event, reason)
         self._running = None
+        self._walls.release()
         return report
 
     def _say(self, phase: Phase, event: AlarmEvent, reason: EndReason | None) -> Report:
@@ -237,13 +242,12 @@ class EventTracker:
         )
 
     def _wall(self, time_s: float) -> datetime.datetime:
-        """Wall clock of a source time: from the newest frame's capture, else from the start."""
+        """Wall clock of a source time: of the capture, or of watching if it is a recording."""
         newest = self._newest
         if newest is not None and newest.frame.captured_at is not None:
             age = newest.frame.time_s - time_s
             return newest.frame.captured_at - datetime.timedelta(seconds=age)
-        assert self._origin is not None
-        return self._origin + datetime.timedelta(seconds=time_s)
+        return self._walls.at(time_s)
 
 
 def _higher(first: Peak | None, second: Peak) -> Peak:

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.frames import CellBatch
-from edge.vision.observe import Observation
+from edge.vision.observe import Observed
 from engines.errors import DataError
 from engines.model_spec import InputSpec, Option
+
+Cut = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+"""Cuts the cells with these rows and columns: float32, n x channels x side x side."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,14 @@ class Cells:
         warm_up: The time window is not full.
         fresh: False if this frame was not looked at: nothing is known of it, which is not the same
             as nothing to be seen in it.
-        cut: Cuts the cells with these rows and columns: float32, n x channels x side x side.
+        cut: Cuts them out of the frame; `edge.gpu.cut.DeviceCut` does it on a GPU.
     """
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     shape: tuple[int, int]
     warm_up: bool
-    cut: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+    cut: Cut
     fresh: bool = True
 
     def __len__(self) -> int:
@@ -65,7 +68,7 @@ class StreamInput(Protocol):
     def reset(self) -> None:
         """Forget the past (cut, reconnect, new clip)."""
 
-    def observe(self, observation: Observation) -> Cells:
+    def observe(self, observation: Observed) -> Cells:
         """Take the next observation; returns the cells to be scored."""
 
 

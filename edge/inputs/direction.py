@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge.inputs.cells import Cells, only_options, positive
 from edge.vision.carry import Carried
-from edge.vision.observe import COARSE_PX, Observation
+from edge.vision.observe import COARSE_PX, Observed
 from edge.vision.speed import READ_STEP
 from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, InputSpec
@@ -57,7 +57,7 @@ class DirectionInput:
         self._carried.reset()
         self._seen_s = 0.0
 
-    def observe(self, observation: Observation) -> Cells:
+    def observe(self, observation: Observed) -> Cells:
         """Cells in which something travels one way; without a flow none is known."""
         turns = np.zeros(self._shape, np.float32)
         active = np.zeros(self._shape, np.bool_)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.inputs.cells import Cells, only_options, positive
-from edge.vision.observe import Observation
+from edge.inputs.cells import Cells, Cut, only_options, positive
+from edge.vision.observe import Observed
 from edge.vision.steady_flow import SteadyFlow
 from edge.vision.windows import WindowGrid
 from engines.errors import DataError
@@ -15,6 +19,76 @@ from engines.model_spec import FrameSpec, GateSpec, InputSpec
 
 # A frame may come this much early and still count as due: clocks of cameras jitter.
 _EARLY = 0.25
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """What the array work of a window input needs to know.
+
+    Attributes:
+        grid: The windows.
+        time_constant_s: Of the steady speed, in seconds.
+        floor: Steady speed in px per second above which something moves.
+        grey: One channel instead of three.
+    """
+
+    grid: WindowGrid
+    time_constant_s: float
+    floor: float
+    grey: bool
+
+
+class WindowWork(Protocol):
+    """The array work of a window input, on the CPU or on a GPU."""
+
+    def reset(self) -> None:
+        """Forget the past."""
+
+    def advance(self, observation: Observed) -> None:
+        """Take a flow."""
+
+    def share_moving(self) -> NDArray[np.float32]:
+        """Share of each grid cell in which something travels; float32, rows x columns."""
+
+    def cut(self, observation: Observed) -> Cut:
+        """Cuts windows out of this picture, RGB (or grey) in [0, 1]."""
+
+
+class HostWindows:
+    """`WindowWork` on the CPU."""
+
+    def __init__(self, plan: WindowPlan) -> None:
+        self._plan = plan
+        self._flow = SteadyFlow(
+            height=plan.grid.height,
+            width=plan.grid.width,
+            time_constant_s=plan.time_constant_s,
+        )
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self._flow.reset()
+
+    def advance(self, observation: Observed) -> None:
+        """Take a flow."""
+        assert observation.coarse_flow is not None
+        self._flow.update(observation.coarse_flow, observation.dt_s)
+
+    def share_moving(self) -> NDArray[np.float32]:
+        """Share of each grid cell in which something travels; float32, rows x columns."""
+        moving = (self._flow.speed > self._plan.floor).astype(np.float32)
+        size = self._plan.grid.shape[::-1]
+        return np.asarray(cv2.resize(moving, size, interpolation=cv2.INTER_AREA), np.float32)
+
+    def cut(self, observation: Observed) -> Cut:
+        """Cuts windows out of this picture, RGB (or grey) in [0, 1]."""
+        grid, grey = self._plan.grid, self._plan.grey
+
+        def cut(r: NDArray[np.int64], c: NDArray[np.int64]) -> NDArray[np.float32]:
+            picture = observation.gray[..., None] if grey else observation.bgr
+            return unit_planes(grid.gather(picture, r, c))
+
+        return cut
 
 
 class WindowInput:
@@ -25,10 +99,16 @@ class WindowInput:
     edge of the picture; ``floor`` in px per second of steady speed and ``share`` of a cell's area
     that must exceed it; ``time_constant_s`` of that speed; ``every_s``: windows are looked at this
     often, 0 means at each frame; ``grey``: one channel instead of three. On the first frame, when
-    nothing is known of motion, every cell is looked at.
+    nothing is known of motion, every cell is looked at. `work` says where the arrays are.
     """
 
-    def __init__(self, spec: InputSpec, frame: FrameSpec, gate: GateSpec) -> None:
+    def __init__(
+        self,
+        spec: InputSpec,
+        frame: FrameSpec,
+        gate: GateSpec,
+        work: Callable[[WindowPlan], WindowWork] = HostWindows,
+    ) -> None:
         options = only_options(
             spec,
             {
@@ -41,13 +121,11 @@ class WindowInput:
                 "grey": False,
             },
         )
-        self._floor = positive(options, "floor")
         self._share = positive(options, "share")
         every = options["every_s"]
         if isinstance(every, (bool, str)) or every < 0:
             raise DataError(f"input option every_s must be 0 or more, it is {every!r}")
         self._every_s = float(every)
-        self._grey = bool(options["grey"])
         self._gated = gate.enabled
         self._grid = WindowGrid(
             height=frame.height,
@@ -57,10 +135,13 @@ class WindowInput:
             bottom=positive(options, "bottom"),
             side=spec.patch,
         )
-        self._flow = SteadyFlow(
-            height=frame.height,
-            width=frame.width,
-            time_constant_s=positive(options, "time_constant_s"),
+        self._work = work(
+            WindowPlan(
+                grid=self._grid,
+                time_constant_s=positive(options, "time_constant_s"),
+                floor=positive(options, "floor"),
+                grey=bool(options["grey"]),
+            )
         )
         self._looked_s: float | None = None
 
@@ -71,36 +152,31 @@ class WindowInput:
 
     def reset(self) -> None:
         """Forget the past."""
-        self._flow.reset()
+        self._work.reset()
         self._looked_s = None
 
-    def observe(self, observation: Observation) -> Cells:
+    def observe(self, observation: Observed) -> Cells:
         """Cells in which something travels; none while a look is not due."""
-        if observation.coarse_flow is not None and observation.dt_s > 0.0:
-            self._flow.update(observation.coarse_flow, observation.dt_s)
+        if observation.has_flow and observation.dt_s > 0.0:
+            self._work.advance(observation)
         due = self._due(observation)
-        rows, columns = np.nonzero(self._active(observation) & due)
+        active = self._active(observation) if due else np.zeros(self.shape, np.bool_)
         if due:
             self._looked_s = observation.time_s
-
-        def cut(r: NDArray[np.int64], c: NDArray[np.int64]) -> NDArray[np.float32]:
-            picture = observation.gray[..., None] if self._grey else observation.bgr
-            return unit_planes(self._grid.gather(picture, r, c))
-
+        rows, columns = np.nonzero(active)
+        cut = self._work.cut(observation)
         return Cells(rows, columns, self.shape, warm_up=False, cut=cut, fresh=due)
 
-    def _due(self, observation: Observation) -> bool:
+    def _due(self, observation: Observed) -> bool:
         if self._looked_s is None or self._every_s == 0.0:
             return True
         waited = observation.time_s - self._looked_s
         return waited >= self._every_s - _EARLY * observation.dt_s
 
-    def _active(self, observation: Observation) -> NDArray[np.bool_]:
-        if observation.coarse_flow is None or not self._gated:
+    def _active(self, observation: Observed) -> NDArray[np.bool_]:
+        if not observation.has_flow or not self._gated:
             return np.ones(self.shape, np.bool_)
-        moving = (self._flow.speed > self._floor).astype(np.float32)
-        size = (self.shape[1], self.shape[0])
-        return np.asarray(cv2.resize(moving, size, interpolation=cv2.INTER_AREA) > self._share)
+        return np.asarray(self._work.share_moving() > self._share)
 
 
 def unit_planes(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:

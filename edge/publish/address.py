@@ -14,6 +14,8 @@ from engines.errors import ConfigError, InputMissingError, UsageError
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 USERNAME_VARIABLE = "VIGIL_MQTT_USERNAME"
 PASSWORD_VARIABLE = "VIGIL_MQTT_PASSWORD"  # noqa: S105  # the name of a variable, not a password
+CREDENTIAL = "mqtt_password"  # the name of a systemd credential
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"  # set by systemd where a unit loads credentials
 PASSWORD_FILE_VARIABLE = "VIGIL_MQTT_PASSWORD_FILE"  # noqa: S105  # as above
 NAME_PATTERN = r"^[a-z0-9_-]{1,32}$"
 
@@ -83,16 +85,18 @@ def find_login(
     """The login from configuration, address and environment; the first that is set wins.
 
     User: configuration, address, ``VIGIL_MQTT_USERNAME``. Password: configured file,
-    ``VIGIL_MQTT_PASSWORD_FILE``, ``VIGIL_MQTT_PASSWORD``.
+    ``VIGIL_MQTT_PASSWORD_FILE``, ``VIGIL_MQTT_PASSWORD``, the systemd credential ``mqtt_password``.
 
     Raises:
         InputMissingError: The password file cannot be read.
         ConfigError: A password but no user.
     """
     user = username or address.username or environment.get(USERNAME_VARIABLE)
-    named = environment.get(PASSWORD_FILE_VARIABLE)
+    named, given = environment.get(PASSWORD_FILE_VARIABLE), environment.get(PASSWORD_VARIABLE)
     path = password_file or (Path(named) if named else None)
-    password = environment.get(PASSWORD_VARIABLE) if path is None else _read_secret(path)
+    if path is None and given is None:
+        path = _credential(environment)
+    password = given if path is None else _read_secret(path)
     if password and not user:
         raise ConfigError(
             "there is a password for the broker but no user name",
@@ -141,6 +145,10 @@ class Topics:
         """``ON`` while an event of the camera is open, else ``OFF``; retained."""
         return f"{self.root}/camera/{camera}/alarm"
 
+    def camera_snapshot(self, camera: str) -> str:
+        """JPEG of the newest event; retained, and only where that is configured."""
+        return f"{self.root}/camera/{camera}/snapshot"
+
 
 def _split(url: str) -> tuple[SplitResult, int | None]:
     try:
@@ -150,6 +158,13 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         # Brackets or port are wrong; the address is not shown, it may hold a password.
         raise UsageError("this is not the address of a broker", mend=_MEND) from error
     return parts, port
+
+
+def _credential(environment: Mapping[str, str]) -> Path | None:
+    """The file of a `LoadCredential=mqtt_password:...`, if the service manager gave one."""
+    folder = environment.get(CREDENTIALS_VARIABLE)
+    credential = Path(folder) / CREDENTIAL if folder else None
+    return credential if credential is not None and credential.is_file() else None
 
 
 def _read_secret(path: Path) -> str:

@@ -12,25 +12,24 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.publish.address import BrokerAddress, Login
+from edge.publish.client import UNDER_WAY, Will, connect_properties, expiring, make_client
+from edge.publish.limits import BrokerLimits
+from edge.publish.tls import TlsFiles
 from edge.publish.waker import Waker
 
 Protocol = Literal["5", "3.1.1"]
 
-CONNECT_TIMEOUT_S = 5.0
 REFUSED_FROM = 0x80  # MQTT 5: reason codes from here on are refusals
 BAD_PROTOCOL = 0x84
-# Publishes under way at most, events and retained ones; the broker may allow less. The library's
-# limit cannot be changed once connected and it queues in silence, so the caller looks at `room`.
-_UNDER_WAY = 32
+NO_RETAIN = 0x9A
 
 
 class ConnectionLostError(Exception):
@@ -47,35 +46,6 @@ class ConnectionRefusedByBrokerError(ConnectionLostError):
     def __init__(self, reason: ReasonCode) -> None:
         super().__init__(str(reason))
         self.code = int(reason.value)
-
-
-@dataclass(frozen=True)
-class TlsFiles:
-    """Files for TLS; the system's authorities are trusted if `ca_file` is None."""
-
-    ca_file: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """TLS 1.2 or newer, host name checked.
-
-        Raises:
-            OSError: A file cannot be read or is no certificate (`ssl.SSLError` is an `OSError`).
-        """
-        context = ssl.create_default_context(cafile=self.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.certificate is not None:
-            context.load_cert_chain(self.certificate, self.key)
-        return context
-
-
-@dataclass(frozen=True)
-class Will:
-    """What the broker publishes, retained, when this connection dies."""
-
-    topic: str
-    payload: str
 
 
 @dataclass(frozen=True)
@@ -97,6 +67,7 @@ class Connection:
         keepalive_s: Silence after which a ping is sent; twice as much ends the connection.
         protocol: MQTT version.
         will: Last will.
+        on_message: Takes topic, payload and whether it was retained, inside `poll`.
     """
 
     def __init__(
@@ -117,9 +88,14 @@ class Connection:
         self._acks: deque[Ack] = deque()
         self._answer: ReasonCode | None = None
         self._lost: str | None = None
-        self._allowed = _UNDER_WAY
+        self._limits = BrokerLimits()
         self._under_way = 0
-        self._client = self._make_client(client_id, protocol, login, will)
+        self._modern = protocol == "5"
+        self._will = will
+        self._client = make_client(client_id=client_id, modern=self._modern, login=login, will=will)
+        self._client.on_connect = self._on_connect
+        self._client.on_publish = self._on_publish
+        self._client.on_disconnect = self._on_disconnect
         if on_message is not None:
             self._client.on_message = lambda _client, _data, message: on_message(
                 message.topic, bytes(message.payload), message.retain
@@ -134,7 +110,12 @@ class Connection:
         try:
             if self._address.tls:
                 self._client.tls_set_context(self._tls.context())
-            self._client.connect(self._address.host, self._address.port, self._keepalive_s)
+            self._client.connect(
+                self._address.host,
+                self._address.port,
+                self._keepalive_s,
+                properties=connect_properties(self._will) if self._modern else None,
+            )
         except (OSError, ValueError) as error:
             self.close()
             raise ConnectionLostError(str(error)) from error
@@ -156,15 +137,34 @@ class Connection:
     @property
     def room(self) -> int:
         """Publishes that may be sent before an acknowledgement has to come."""
-        return self._allowed - self._under_way
+        return min(UNDER_WAY, self._limits.receive) - self._under_way
 
-    def publish(self, topic: str, payload: str | bytes, *, retain: bool = False) -> int:
+    @property
+    def limits(self) -> BrokerLimits:
+        """What the broker can do."""
+        return self._limits
+
+    def publish(
+        self,
+        topic: str,
+        payload: str | bytes,
+        *,
+        retain: bool = False,
+        expiry_s: int | None = None,
+    ) -> int:
         """Send at QoS 1; the number to be found in an `Ack`.
+
+        Args:
+            topic: Where.
+            payload: What.
+            retain: Kept by the broker for who comes later.
+            expiry_s: After so long the broker need not deliver it any more (MQTT 5).
 
         Raises:
             ConnectionLostError: The connection has ended.
         """
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        properties = expiring(expiry_s) if self._modern else None
+        info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise ConnectionLostError(self._lost or paho.error_string(info.rc))
         self._under_way += 1
@@ -219,6 +219,18 @@ class Connection:
             sock.close()
 
     def _handle(self, events: int, *, buffered: bool) -> None:
+        try:
+            code = self._exchange(events, buffered=buffered)
+        except Exception as error:
+            # Whatever the library makes of bytes that are no MQTT, for us it is a lost connection.
+            said = f"the broker sent what is no MQTT ({type(error).__name__}: {error})"
+            raise ConnectionLostError(said) from error
+        if self._answer is not None and self._answer.value >= REFUSED_FROM:
+            raise ConnectionRefusedByBrokerError(self._answer)
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise ConnectionLostError(self._lost or paho.error_string(code))
+
+    def _exchange(self, events: int, *, buffered: bool) -> MQTTErrorCode:
         code = MQTTErrorCode.MQTT_ERR_SUCCESS
         if buffered or events & ~select.POLLOUT:
             code = self._client.loop_read()
@@ -226,40 +238,13 @@ class Connection:
             code = self._client.loop_write()
         if code == MQTTErrorCode.MQTT_ERR_SUCCESS:
             code = self._client.loop_misc()
-        if self._answer is not None and self._answer.value >= REFUSED_FROM:
-            raise ConnectionRefusedByBrokerError(self._answer)
-        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise ConnectionLostError(self._lost or paho.error_string(code))
-
-    def _make_client(
-        self, client_id: str, protocol: Protocol, login: Login, will: Will | None
-    ) -> paho.Client:
-        modern = protocol == "5"
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            # No session: MQTT 5 starts clean by default and its sessions end with the connection.
-            clean_session=None if modern else True,
-            protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = CONNECT_TIMEOUT_S
-        client.max_queued_messages_set(0)
-        client.max_inflight_messages_set(_UNDER_WAY)
-        if login.username is not None:
-            client.username_pw_set(login.username, login.password)
-        if will is not None:
-            client.will_set(will.topic, will.payload, qos=1, retain=True)
-        client.on_connect = self._on_connect
-        client.on_publish = self._on_publish
-        client.on_disconnect = self._on_disconnect
-        return client
+        return code
 
     def _on_connect(
         self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
         self._answer = reason
-        self._allowed = min(_UNDER_WAY, getattr(properties, "ReceiveMaximum", _UNDER_WAY))
+        self._limits = BrokerLimits.of(properties)
 
     def _on_publish(
         self, _client: Any, _data: Any, mid: int, reason: ReasonCode, _properties: Any

@@ -11,6 +11,7 @@ Rules:
 5. The file is bounded. What has to go is replaced in place by one `gap` message per run of numbers
    (`edge.publish.retention`), so that no jump is unexplained.
 6. Open events are rows too, changed in the same transaction: after a crash their end can be sent.
+7. Room is held ready for a disk that is full (`edge.publish.outbox_space`).
 """
 
 from __future__ import annotations
@@ -19,50 +20,36 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import structlog
 
-from edge.clock import Clock, rfc3339
-from edge.events.event import EVENT_SCHEMA, Payload
+from edge.clock import Clock
+from edge.events.event import Payload
 from edge.events.identifiers import uuid7
-from edge.publish.outbox_file import boot_id, locked, open_database, put_aside
-from edge.publish.retention import GapReason, replace_by_gaps, victims
+from edge.publish.clock_repair import distance_s, needs_repair, repaired
+from edge.publish.local_disk import require_local
+from edge.publish.outbox_file import (
+    boot_id,
+    count_waiting,
+    locked,
+    open_database,
+    put_aside,
+    transaction,
+    waiting,
+)
+from edge.publish.outbox_messages import MessageWriter
+from edge.publish.outbox_space import Space
+from edge.publish.outbox_values import Bounds, Depth, Row
+from edge.publish.retention import GapEncoder, GapReason, make_room, replace_by_gaps
 from engines.errors import CannotCreateError
 
-# After a bound is reached this share of it is kept, so that not every message has to make room.
-_KEEP_SHARE = 0.9
+__all__ = ["Bounds", "Depth", "Outbox", "Row"]
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How much may wait for the broker."""
-
-    rows: int = 50_000
-    payload_bytes: int = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class Row:
-    """A message to be published."""
-
-    seq: int
-    topic: str
-    payload: str
-
-
-@dataclass(frozen=True)
-class Depth:
-    """What waits (messages, bytes), and how many were dropped since the file was opened."""
-
-    rows: int
-    payload_bytes: int
-    dropped: int
 
 
 class Outbox:
@@ -80,13 +67,12 @@ class Outbox:
         self, path: Path, *, device: str, topic: str, clock: Clock, bounds: Bounds | None = None
     ) -> None:
         self.path = path
-        self._device = device
         self._topic = topic
         self._clock = clock
         self._bounds = bounds or Bounds()
         self._resources = contextlib.ExitStack()
         self._connection: sqlite3.Connection | None = None
-        self._stream_id = ""
+        self._writer = MessageWriter("", device, clock)
         self._boot_id = boot_id()
         self._next_seq = 1
         self._handed = 0  # highest number given to the publisher
@@ -97,9 +83,11 @@ class Outbox:
         """Lock, check and open the file; a damaged one is put aside and a new one started.
 
         Raises:
+            ConfigError: The file lies on a network file system.
             TemporaryError: Another process uses this outbox.
             CannotCreateError: The file cannot be written.
         """
+        require_local(self.path.parent)
         try:
             self._resources.enter_context(locked(self.path))
             self._open()
@@ -127,7 +115,7 @@ class Outbox:
     @property
     def stream_id(self) -> str:
         """Names the count of `seq`; UUIDv7 made with the file."""
-        return self._stream_id
+        return self._writer.stream_id
 
     @property
     def last_seq(self) -> int:
@@ -148,17 +136,28 @@ class Outbox:
             sqlite3.Error: The disk is full or fails.
         """
         seq = self._next_seq
-        text = self._encode(payload, seq)
+        text = self._writer.number(payload, seq)
         event_id, phase = str(payload["id"]), str(payload["phase"])
-        with self._transaction() as db:
+        self._space.look()
+        with transaction(self._db) as db:
             self._insert(db, seq=seq, kind=phase, event_id=event_id, text=text)
+            if needs_repair(payload):
+                values = (seq, self._boot_id, distance_s(self._clock))
+                db.execute("INSERT OR REPLACE INTO unsynced VALUES (?, ?, ?)", values)
             if phase == "end":
                 db.execute("DELETE FROM open_events WHERE event_id = ?", (event_id,))
             else:
                 db.execute("INSERT OR REPLACE INTO open_events VALUES (?, ?)", (event_id, text))
-            full = self._over(self._rows + 1, self._bytes + len(text), share=1.0)
-            dropped = self._shrink(db) if full else 0
-            counts = _count(db) if full else (self._rows + 1, self._bytes + len(text))
+            counts, dropped = (self._rows + 1, self._bytes + len(text)), 0
+            if counts[0] > self._bounds.rows or counts[1] > self._bounds.payload_bytes:
+                dropped = make_room(
+                    db,
+                    rows=self._bounds.rows,
+                    payload_bytes=self._bounds.payload_bytes,
+                    handed=self._handed,
+                    encode=self._gap("outbox_full"),
+                )
+                counts = count_waiting(db)
         self._next_seq = seq + 1
         self._rows, self._bytes = counts
         if dropped:
@@ -168,14 +167,12 @@ class Outbox:
 
     def fetch(self, *, after: int, limit: int) -> list[Row]:
         """The oldest waiting messages with numbers above `after`, in order."""
-        found = self._db.execute(
-            "SELECT seq, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?",
-            (after, limit),
-        ).fetchall()
-        rows = [Row(*row) for row in found]
-        for row in rows:
-            self._handed_bytes[row.seq] = len(row.payload)
-            self._handed = max(self._handed, row.seq)
+        found = waiting(self._db, boot=self._boot_id, after=after, limit=limit)
+        rows = []
+        for seq, topic, text, distance in found:
+            self._handed_bytes[seq] = len(text)
+            self._handed = max(self._handed, seq)
+            rows.append(Row(seq, topic, self._with_right_times(text, distance)))
         return rows
 
     def delete(self, seqs: Iterable[int]) -> None:
@@ -185,8 +182,9 @@ class Outbox:
             sqlite3.Error: The disk fails; the messages stay and will be sent again.
         """
         gone = list(seqs)
-        with self._transaction() as db:
-            db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in gone])
+        with transaction(self._db) as db:
+            for table in ("outbox", "unsynced"):
+                db.executemany(f"DELETE FROM {table} WHERE seq = ?", [(seq,) for seq in gone])  # noqa: S608  # names of ours
         for seq in gone:
             size = self._handed_bytes.pop(seq, None)
             if size is not None:
@@ -199,7 +197,7 @@ class Outbox:
         Raises:
             sqlite3.Error: The disk fails.
         """
-        with self._transaction() as db:
+        with transaction(self._db) as db:
             db.execute(
                 "INSERT OR REPLACE INTO dead_letters "
                 "SELECT seq, topic, ?, payload FROM outbox WHERE seq = ? AND class != 'gap'",
@@ -207,10 +205,35 @@ class Outbox:
             )
             # It was handed out, so the gap must not swallow neighbours that may be under way.
             replace_by_gaps(db, [seq], handed=self._next_seq, encode=self._gap("refused"))
-            counts = _count(db)
+            counts = count_waiting(db)
         self._handed_bytes.pop(seq, None)
         self._rows, self._bytes = counts
         self._dropped += 1
+
+    def append_gap(self, count: int) -> int:
+        """Give `count` numbers to messages that could not be stored; the last of them.
+
+        Raises:
+            sqlite3.Error: The disk is full or fails.
+        """
+        self._space.look()
+        self._insert_gap("storage", count)
+        self._dropped += count
+        return self.last_seq
+
+    def remember(self, key: str, value: str) -> None:
+        """Keep a small fact over restarts.
+
+        Raises:
+            sqlite3.Error: The disk is full or fails.
+        """
+        with transaction(self._db) as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"fact:{key}", value))
+
+    def recall(self, key: str) -> str | None:
+        """What `remember` kept."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (f"fact:{key}",)).fetchone()
+        return None if row is None else str(row[0])
 
     def open_events(self) -> list[Payload]:
         """The last messages of the events that have no end yet, oldest first."""
@@ -234,92 +257,42 @@ class Outbox:
             connection = open_database(self.path)
         self._resources.callback(connection.close)
         self._connection = connection
+        self._space = Space(connection, self.path)
         self._read_state(connection)
+        self._space.reserve(self._bounds.reserve_bytes)
         if damage is not None:
-            self._say_storage_failed()
+            self._insert_gap("storage", None)  # nobody knows what the damaged file held
 
     def _read_state(self, db: sqlite3.Connection) -> None:
         new_id = str(uuid7(self._clock.utc()))
         db.execute("INSERT OR IGNORE INTO meta VALUES ('stream_id', ?)", (new_id,))
-        (self._stream_id,) = db.execute("SELECT value FROM meta WHERE key = 'stream_id'").fetchone()
+        (stream_id,) = db.execute("SELECT value FROM meta WHERE key = 'stream_id'").fetchone()
+        self._writer = replace(self._writer, stream_id=stream_id)
         last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         self._next_seq = 1 if last is None else int(last[0]) + 1
-        self._rows, self._bytes = _count(db)
+        self._rows, self._bytes = count_waiting(db)
 
-    def _say_storage_failed(self) -> None:
-        """The first message of a file that replaces a damaged one: messages may be missing."""
-        seq = self._next_seq
-        text = self._gap("storage")(None, None, seq)
-        with self._transaction() as db:
-            self._insert(db, seq=seq, kind="gap", event_id=None, text=text)
-        self._next_seq = seq + 1
-        self._rows, self._bytes = _count(self._db)
+    def _gap(self, reason: GapReason) -> GapEncoder:
+        return lambda first, last, seq: self._writer.gap(reason, first, last, seq=seq)
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):  # the first error is the one to be told
-                db.execute("ROLLBACK")
-            raise
+    def _with_right_times(self, text: str, distance: float | None) -> str:
+        if distance is None or self._clock.state() != "synced":
+            return text
+        return repaired(text, error_s=distance_s(self._clock) - distance)
 
     def _insert(
         self, db: sqlite3.Connection, *, seq: int, kind: str, event_id: str | None, text: str
     ) -> None:
-        db.execute(
-            "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (seq, seq, self._boot_id, time.monotonic_ns(), self._topic, kind, event_id, text),
-        )
+        values = (seq, seq, self._boot_id, time.monotonic_ns(), self._topic, kind, event_id, text)
+        db.execute("INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
-    def _over(self, rows: int, payload_bytes: int, *, share: float) -> bool:
-        return (
-            rows > self._bounds.rows * share or payload_bytes > self._bounds.payload_bytes * share
-        )
-
-    def _shrink(self, db: sqlite3.Connection) -> int:
-        """Drop messages in the order of `victims` until there is room; how many were dropped."""
-        dropped = 0
-        for seqs in victims(db, handed=self._handed, chunk=max(1, self._bounds.rows // 20)):
-            replace_by_gaps(db, seqs, handed=self._handed, encode=self._gap("outbox_full"))
-            dropped += len(seqs)
-            if not self._over(*_count(db), share=_KEEP_SHARE):
-                break
-        return dropped
-
-    def _encode(self, payload: Payload, seq: int) -> str:
-        numbered = {
-            "schema_version": EVENT_SCHEMA,
-            **payload,
-            "stream_id": self._stream_id,
-            "seq": seq,
-        }
-        return json.dumps(numbered, separators=(",", ":"), allow_nan=False)
-
-    def _gap(self, reason: GapReason) -> Callable[[int | None, int | None, int], str]:
-        """A maker of gap messages: (from, to, own number) -> JSON; None: not known."""
-
-        def encode(from_seq: int | None, to_seq: int | None, seq: int) -> str:
-            count = None if from_seq is None or to_seq is None else to_seq - from_seq + 1
-            payload: Payload = {
-                "phase": "gap",
-                "device": self._device,
-                "at": rfc3339(self._clock.utc()),
-                "from_seq": from_seq,
-                "to_seq": to_seq,
-                "count": count,
-                "reason": reason,
-            }
-            return self._encode(payload, seq)
-
-        return encode
-
-
-def _count(db: sqlite3.Connection) -> tuple[int, int]:
-    rows, size = db.execute(
-        "SELECT COUNT(*), COALESCE(SUM(LENGTH(payload)), 0) FROM outbox"
-    ).fetchone()
-    return int(rows), int(size)
+    def _insert_gap(self, reason: GapReason, count: int | None) -> None:
+        """Insert a gap message; `count` None: how many are missing is not known."""
+        first, last = self._next_seq, self._next_seq + (count or 1) - 1
+        known = (None, None) if count is None else (first, last)
+        text = self._writer.gap(reason, *known, seq=last)
+        with transaction(self._db) as db:
+            self._insert(db, seq=last, kind="gap", event_id=None, text=text)
+            db.execute("UPDATE outbox SET from_seq = ? WHERE seq = ?", (first, last))
+        self._next_seq = last + 1
+        self._rows, self._bytes = count_waiting(self._db)

@@ -1,4 +1,4 @@
-"""The SQLite file of the outbox: its tables, its lock, opening it, putting a damaged one aside."""
+"""The SQLite file of the outbox: tables, lock, opening, transactions, putting it aside."""
 
 from __future__ import annotations
 
@@ -25,9 +25,20 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 CREATE INDEX IF NOT EXISTS outbox_by_event ON outbox (event_id, seq);
 CREATE TABLE IF NOT EXISTS open_events (event_id TEXT PRIMARY KEY, payload TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS unsynced (
+    seq INTEGER PRIMARY KEY, boot_id TEXT NOT NULL, distance_s REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS reserve (filler BLOB);
 CREATE TABLE IF NOT EXISTS dead_letters (
     seq INTEGER PRIMARY KEY, topic TEXT NOT NULL, reason TEXT NOT NULL, payload TEXT NOT NULL
 );
+"""
+
+
+_WAITING = """
+SELECT outbox.seq, topic, payload, distance_s FROM outbox
+LEFT JOIN unsynced ON unsynced.seq = outbox.seq AND unsynced.boot_id = ?
+WHERE outbox.seq > ? ORDER BY outbox.seq LIMIT ?
 """
 
 
@@ -69,6 +80,34 @@ def open_database(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All that is done inside is committed, or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # the first error is the one to be told
+            db.execute("ROLLBACK")
+        raise
+
+
+def waiting(
+    db: sqlite3.Connection, *, boot: str, after: int, limit: int
+) -> list[tuple[int, str, str, float | None]]:
+    """Rows (seq, topic, payload, distance of the clocks if it was kept in this `boot`)."""
+    return db.execute(_WAITING, (boot, after, limit)).fetchall()
+
+
+def count_waiting(db: sqlite3.Connection) -> tuple[int, int]:
+    """Messages in the outbox, and the characters of their payloads."""
+    rows, size = db.execute(
+        "SELECT COUNT(*), COALESCE(SUM(LENGTH(payload)), 0) FROM outbox"
+    ).fetchone()
+    return int(rows), int(size)
 
 
 def put_aside(path: Path) -> Path:

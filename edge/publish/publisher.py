@@ -11,65 +11,36 @@ Rules:
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import threading
-from dataclasses import dataclass, field
 
 import structlog
 
 from edge.clock import Clock
-from edge.publish.address import BrokerAddress, Login, Topics
+from edge.publish.client import Will
 from edge.publish.connection import (
-    BAD_PROTOCOL,
+    NO_RETAIN,
     Connection,
     ConnectionLostError,
     ConnectionRefusedByBrokerError,
-    Protocol,
-    TlsFiles,
-    Will,
 )
 from edge.publish.outbox_thread import OutboxThread
+from edge.publish.pause import Pause
+from edge.publish.protocol import NoAnswerError, ProtocolChoice
+from edge.publish.retained import Payload, Retained, RetainedValue
+from edge.publish.session import GOODBYE_S, IDLE_S, OFFLINE, ONLINE, Session, Tally
+from edge.publish.settings import BrokerSettings, PublisherState
 from edge.publish.waker import Waker
-from edge.publish.window import PublishingBlockedError, Window
+from edge.publish.window import PublishingBlockedError
 from engines.errors import VigilError
 
-ONLINE, OFFLINE = "online", "offline"
+__all__ = ["BrokerSettings", "Publisher", "PublisherState"]
+
 ANSWER_S = 10.0  # for CONNACK
 FIRST_ANSWER_S = 3.0  # while it is not known which version of MQTT the broker can read
-GOODBYE_S = 2.0  # for the acknowledgement of `offline`
 BLOCKED_S = 60.0  # pause after the broker refused us or our messages
-_IDLE_S = 1.0  # the library wants to look at its keep-alive timer that often
 
-_random = secrets.SystemRandom()
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class BrokerSettings:
-    """How to reach the broker. `protocol` None: MQTT 5, and 3.1.1 if the broker cannot do that."""
-
-    address: BrokerAddress
-    topics: Topics
-    login: Login = field(default_factory=Login)
-    tls: TlsFiles = field(default_factory=TlsFiles)
-    protocol: Protocol | None = None
-    keepalive_s: int = 30
-    reconnect_max_s: float = 60.0
-
-
-@dataclass(frozen=True)
-class PublisherState:
-    """What the publisher has done so far."""
-
-    connected: bool
-    connects: int
-    delivered: int
-    last_error: str | None
-
-
-class _NoAnswerError(ConnectionLostError):
-    """Something listens there, but it has not answered CONNECT."""
 
 
 class Publisher:
@@ -87,22 +58,30 @@ class Publisher:
         self._clock = clock
         self._waker = Waker()
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
-        self._lock = threading.Lock()
-        self._retained: dict[str, str] = {}
-        self._changed: set[str] = set()
+        self._retained = Retained()
+        self._session: Session | None = None
+        self._tally = Tally()
+        self._blocked = False
         self._stop = threading.Event()
         self._stop_at = 0.0
-        self._protocol: Protocol = settings.protocol or "5"
-        self._protocol_known = settings.protocol is not None
+        self._protocol = ProtocolChoice(settings.protocol)
         self._connected = False
-        self._connects = self._delivered = 0
+        self._connects = 0
         self._last_error: str | None = None
         self._log = _log.bind(broker=str(settings.address))
 
     @property
     def state(self) -> PublisherState:
         """What it has done so far."""
-        return PublisherState(self._connected, self._connects, self._delivered, self._last_error)
+        return PublisherState(
+            connected=self._connected,
+            connects=self._connects,
+            delivered=self._tally.delivered,
+            last_error=self._last_error,
+            unheard=self._tally.unheard,
+            blocked=self._blocked,
+            retain_missing=self._tally.retain_missing,
+        )
 
     def start(self) -> None:
         """Start the thread."""
@@ -112,14 +91,14 @@ class Publisher:
         """There is something new in the outbox. May be called from any thread."""
         self._waker.wake()
 
-    def retain(self, topic: str, payload: str) -> None:
+    def retain(self, topic: str, payload: Payload) -> None:
         """Set a retained topic; sent now, and again on each connect."""
-        with self._lock:
-            if self._retained.get(topic) == payload:
-                return
-            self._retained[topic] = payload
-            self._changed.add(topic)
-        self._waker.wake()
+        self.retain_value(topic, RetainedValue(payload))
+
+    def retain_value(self, topic: str, value: RetainedValue, *, first: bool = False) -> None:
+        """As `retain`, with more to say; `first`: sent before those that are not."""
+        if self._retained.put(topic, value, first=first):
+            self._waker.wake()
 
     @property
     def alive(self) -> bool:
@@ -141,8 +120,8 @@ class Publisher:
 
     def _work(self) -> None:
         try:
-            pause = _Pause(self._settings.reconnect_max_s)
-            while not self._one_connection(pause) and not self._finished():
+            pause = Pause(self._settings.reconnect_max_s)
+            while not self._one_connection(pause) and not self.finished():
                 self._rest(pause.seconds)
         except BaseException:  # noqa: BLE001  # a thread's top: logged; messages stay in the outbox
             self._last_error = "internal error"
@@ -150,7 +129,7 @@ class Publisher:
         finally:
             self._waker.close()
 
-    def _one_connection(self, pause: _Pause) -> bool:
+    def _one_connection(self, pause: Pause) -> bool:
         """Connect and serve until the connection is lost (False) or the work is done (True)."""
         settings = self._settings
         try:
@@ -158,14 +137,28 @@ class Publisher:
                 address=settings.address,
                 login=settings.login,
                 client_id=f"vigil-{settings.topics.device}",
-                protocol=self._protocol,
+                protocol=self._protocol.current,
                 keepalive_s=settings.keepalive_s,
                 tls=settings.tls,
-                will=Will(settings.topics.status, OFFLINE),
+                will=Will(
+                    settings.topics.status,
+                    OFFLINE,
+                    settings.will_delay_s,
+                    retain=not self._tally.retain_missing,
+                ),
+                on_message=self._on_message,
             ) as connection:
                 self._await_answer(connection)
                 pause.reset()
-                self._serve(connection)
+                self._session = Session(
+                    connection=connection,
+                    outbox=self._outbox,
+                    retained=self._retained,
+                    topics=settings.topics,
+                    tally=self._tally,
+                    clock=self._clock,
+                )
+                self._session.serve(self, self._waker, birth=settings.birth)
         except ConnectionLostError as error:
             self._note_loss(error, pause)
         except (sqlite3.Error, VigilError) as error:
@@ -174,84 +167,65 @@ class Publisher:
             return True
         finally:
             self._connected = False
+            self._session = None
         return False
 
+    def _on_message(self, topic: str, payload: bytes, retained: bool) -> None:
+        """Inside `poll` of this thread; only the birth topic is subscribed."""
+        asked = topic == self._settings.birth and payload == ONLINE.encode() and not retained
+        if asked and self._session is not None:
+            self._session.born()
+
     def _await_answer(self, connection: Connection) -> None:
-        allowed_s = ANSWER_S if self._protocol_known else FIRST_ANSWER_S
+        allowed_s = ANSWER_S if self._protocol.known else FIRST_ANSWER_S
         deadline = self._clock.monotonic() + allowed_s
         try:
             while not connection.established:
                 left = deadline - self._clock.monotonic()
-                if left <= 0 or self._finished():
-                    raise _NoAnswerError(f"no answer within {allowed_s:g} s")
-                connection.poll(min(left, _IDLE_S))
+                if left <= 0 or self.finished():
+                    raise NoAnswerError(f"no answer within {allowed_s:g} s")
+                connection.poll(min(left, IDLE_S))
         except ConnectionRefusedByBrokerError:
             raise
         except ConnectionLostError as error:
-            raise _NoAnswerError(str(error)) from error
-        self._protocol_known = True
+            raise NoAnswerError(str(error)) from error
+        self._protocol.accepted()
         self._connected = True
         self._connects += 1
         self._last_error = None
-        self._log.info("mqtt_connected", protocol=self._protocol, waiting=self._outbox.depth().rows)
+        self._blocked = False
+        self._log.info(
+            "mqtt_connected", protocol=self._protocol.current, waiting=self._outbox.depth().rows
+        )
 
-    def _serve(self, connection: Connection) -> None:
-        window = Window(self._outbox, connection)
-        with self._lock:
-            self._changed = set(self._retained)
-        self._send_retained(connection, window)
-        self._send(connection, window, self._settings.topics.status, ONLINE)
-        while True:
-            window.pump()
-            if self._finished() or (self._stop.is_set() and self._drained(window)):
-                break
-            self._delivered += window.settle(connection.poll(_IDLE_S, self._waker))
-            self._send_retained(connection, window)
-        self._say_goodbye(connection, window)
+    def stopping(self) -> bool:
+        """A stop was requested."""
+        return self._stop.is_set()
 
-    def _send_retained(self, connection: Connection, window: Window) -> None:
-        with self._lock:
-            topics = sorted(self._changed)
-            self._changed.clear()
-            messages = [(topic, self._retained[topic]) for topic in topics]
-        for topic, payload in messages:
-            self._send(connection, window, topic, payload)
-
-    def _send(self, connection: Connection, window: Window, topic: str, payload: str) -> int:
-        """Publish something retained as soon as the broker allows one more."""
-        while connection.room <= 0:
-            self._delivered += window.settle(connection.poll(_IDLE_S))
-        return connection.publish(topic, payload, retain=True)
-
-    def _drained(self, window: Window) -> bool:
-        return len(window) == 0 and self._outbox.depth().rows == 0
-
-    def _say_goodbye(self, connection: Connection, window: Window) -> None:
-        if connection.room <= 0:
-            return  # a broker that takes nothing: its last will says it
-        mid = connection.publish(self._settings.topics.status, OFFLINE, retain=True)
-        deadline = self._clock.monotonic() + GOODBYE_S
-        while (left := deadline - self._clock.monotonic()) > 0:
-            acks = connection.poll(left)
-            self._delivered += window.settle(acks)
-            if any(ack.mid == mid for ack in acks):
-                break
-        connection.disconnect()
-
-    def _finished(self) -> bool:
+    def finished(self) -> bool:
+        """The time for delivering is over."""
         return self._stop.is_set() and self._clock.monotonic() >= self._stop_at
 
-    def _note_loss(self, error: ConnectionLostError, pause: _Pause) -> None:
-        if self._other_protocol(error):
+    def _note_loss(self, error: ConnectionLostError, pause: Pause) -> None:
+        if self._protocol.other_after(error):
+            self._log.info("mqtt_older_protocol", reason=str(error))
             pause.none()
             return
-        blocked = isinstance(error, ConnectionRefusedByBrokerError | PublishingBlockedError)
+        refused = isinstance(error, ConnectionRefusedByBrokerError)
+        no_retain = isinstance(error, ConnectionRefusedByBrokerError) and error.code == NO_RETAIN
+        if no_retain and not self._tally.retain_missing:
+            # Such a broker takes no connection with a will that it should retain.
+            self._tally.retain_missing = True
+            self._log.warning("mqtt_no_retain", effect="states are seen only when they change")
+            pause.none()
+            return
+        blocked = refused or isinstance(error, PublishingBlockedError)
+        self._blocked = blocked
         if blocked:
             pause.at_least(min(BLOCKED_S, self._settings.reconnect_max_s))
         else:
             pause.grow()
-        if not self._protocol_known:
-            self._protocol = "5"  # the older one has not worked either
+        self._protocol.failed()
         text = str(error)
         # The same failure again and again is told once; the state topic and summary carry it on.
         if text != self._last_error:
@@ -263,52 +237,14 @@ class Publisher:
             )
         self._last_error = text
 
-    def _other_protocol(self, error: ConnectionLostError) -> bool:
-        """Whether to try the other version: the broker says so, or keeps silent at the first one.
-
-        Some old brokers cannot read a CONNECT of MQTT 5 with a will and just say nothing.
-        """
-        refused = isinstance(error, ConnectionRefusedByBrokerError) and error.code == BAD_PROTOCOL
-        silent = isinstance(error, _NoAnswerError)
-        if self._protocol_known or self._protocol == "3.1.1" or not (refused or silent):
-            return False
-        self._protocol = "3.1.1"
-        self._log.info("mqtt_older_protocol", protocol=self._protocol, reason=str(error))
-        return True
-
     def _rest(self, seconds: float) -> None:
         """Pause before the next try; a stop shortens it, so that its time is used for trying."""
         deadline = self._clock.monotonic() + seconds
-        while not self._finished():
+        while not self.finished():
             left = deadline - self._clock.monotonic()
             left = min(left, 0.2) if self._stop.is_set() else left
             if left <= 0:
                 return
-            if self._stop.wait(min(left, _IDLE_S)):
+            if self._stop.wait(min(left, IDLE_S)):
                 threading.Event().wait(min(0.2, left))
                 return
-
-
-class _Pause:
-    """Seconds before the next try, with jitter: a site's devices must not return all at once."""
-
-    def __init__(self, longest_s: float) -> None:
-        self._longest_s = longest_s
-        self.seconds = 0.0
-
-    def reset(self) -> None:
-        """It worked: the next pause is a first one again, at random within five seconds."""
-        self.seconds = 0.0
-
-    def grow(self) -> None:
-        """It failed (again)."""
-        low = 0.0 if self.seconds == 0.0 else 1.0
-        self.seconds = min(self._longest_s, _random.uniform(low, max(5.0, 3.0 * self.seconds)))
-
-    def at_least(self, seconds: float) -> None:
-        """A longer pause."""
-        self.seconds = max(self.seconds, seconds)
-
-    def none(self) -> None:
-        """Try again at once."""
-        self.seconds = 0.0

@@ -12,6 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Literal, TypeVar
 
+from edge.publish.outbox_file import count_waiting
+
+# After a bound is reached this share of it is kept, so that not every message has to make room.
+_KEEP_SHARE = 0.9
+
 GapReason = Literal["outbox_full", "refused", "storage"]
 GapEncoder = Callable[[int, int, int], str]
 """(from_seq, to_seq, own seq) -> JSON."""
@@ -29,6 +34,28 @@ SELECT event_id FROM outbox WHERE event_id IS NOT NULL GROUP BY event_id
 HAVING SUM(class = 'start') > 0 AND SUM(class = 'end') > 0 AND MIN(seq) > :handed
 ORDER BY MAX(seq)
 """
+
+
+def make_room(
+    db: sqlite3.Connection, *, rows: int, payload_bytes: int, handed: int, encode: GapEncoder
+) -> int:
+    """Replace messages by gaps until there is room again; how many were dropped.
+
+    Args:
+        db: Within a transaction.
+        rows: Messages that may wait.
+        payload_bytes: Characters of their payloads.
+        handed: Messages up to this number may be under way and stay.
+        encode: Makes the JSON of a gap.
+    """
+    dropped = 0
+    for seqs in victims(db, handed=handed, chunk=max(1, rows // 20)):
+        replace_by_gaps(db, seqs, handed=handed, encode=encode)
+        dropped += len(seqs)
+        waiting, size = count_waiting(db)
+        if waiting <= rows * _KEEP_SHARE and size <= payload_bytes * _KEEP_SHARE:
+            break
+    return dropped
 
 
 def victims(db: sqlite3.Connection, *, handed: int, chunk: int) -> Iterator[list[int]]:

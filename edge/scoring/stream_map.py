@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge.frames import StreamScore
 from edge.vision.carry import Carried
-from edge.vision.observe import COARSE_PX, Observation
+from edge.vision.observe import COARSE_PX, Observed
 from engines.model_spec import StreamSpec
 
 
@@ -34,7 +34,7 @@ class StreamMap:
         if self._carried is not None:
             self._carried.reset()
 
-    def update(self, score: StreamScore, observation: Observation) -> StreamScore:
+    def update(self, score: StreamScore, observation: Observed) -> StreamScore:
         """Take the newest frame's score; returns the one that counts now."""
         if self._blur > 0.0 and score.energy.fresh:
             score = replace(score, surprise=self._blurred(score.surprise))
@@ -57,7 +57,7 @@ class StreamMap:
         values = surprise.astype(np.float32)
         return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
-    def _flow(self, observation: Observation) -> NDArray[np.float32] | None:
+    def _flow(self, observation: Observed) -> NDArray[np.float32] | None:
         """Cells of the map per frame: float32, rows x columns x 2."""
         flow = observation.coarse_flow
         if flow is None:

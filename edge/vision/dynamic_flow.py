@@ -93,6 +93,27 @@ def window_weights(
     return np.full(n, 1.0 / n)
 
 
+def field_weights(
+    representation: str, gram: NDArray[np.float64], *, c: float, values: int
+) -> tuple[Vector, Vector]:
+    """Weights on the raw flows of a motion image: of (u, v), and of the vector behind its length.
+
+    Args:
+        representation: One of `REPRESENTATIONS`.
+        gram: G_st = v_s . v_t in squared steps, float64, n x n, oldest first.
+        c: Soft-margin parameter of Eq. (4).
+        values: Values per flow.
+    """
+    if representation == "combined":
+        weights = rank_svm_weights(gram, c=c, values=values)
+        total = float(np.abs(weights).sum())
+        # Half the absolute weights: a difference of two weighted means, in pixels like the mean.
+        dynamic = weights / (total / 2.0) if total else weights
+        return window_weights("mean", gram, c=c, values=values), dynamic
+    weights = window_weights(representation, gram, c=c, values=values)
+    return weights, weights
+
+
 def motion_field(
     window: FlowWindow, representation: str, *, c: float, values: int
 ) -> NDArray[np.float32] | None:
@@ -109,16 +130,10 @@ def motion_field(
     """
     if len(window) < MINIMUM_FLOWS:
         return None
-    if representation == "combined":
-        mean = window.weighted_sum(window_weights("mean", window.gram, c=c, values=values))
-        weights = rank_svm_weights(window.gram, c=c, values=values)
-        total = float(np.abs(weights).sum())
-        # Half the absolute weights: a difference of two weighted means, in pixels like the mean.
-        dynamic = window.weighted_sum(weights / (total / 2.0) if total else weights)
-        return _stack(mean, _magnitude(dynamic))
-    weights = window_weights(representation, window.gram, c=c, values=values)
+    weights, of_length = field_weights(representation, window.gram, c=c, values=values)
     flow = window.weighted_sum(weights)
-    return _stack(flow, _magnitude(flow))
+    vector = flow if of_length is weights else window.weighted_sum(of_length)
+    return _stack(flow, _magnitude(vector))
 
 
 def to_unit_range(field: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
@@ -148,6 +163,7 @@ __all__ = [
     "REPRESENTATIONS",
     "STEPS_PER_PIXEL",
     "arp_weights",
+    "field_weights",
     "mean_operator",
     "motion_field",
     "rank_svm_weights",

@@ -6,6 +6,8 @@ background is then out of distribution (reading A16); the same rule at both ends
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +45,12 @@ class CellGate:
 
     def update(self, moved: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Take the moved pixels of the newest frame; returns active cells, bool rows x columns."""
+        return self.update_counts(lambda: self._grid.count(moved))
+
+    def update_counts(self, count: Callable[[], NDArray[np.int64]]) -> NDArray[np.bool_]:
+        """The same from the number of moved pixels of each cell, counted only if it matters."""
         if not self._enabled:
             return np.ones(self._grid.shape, np.bool_)
         np.maximum(self._remaining - 1, 0, out=self._remaining)
-        self._remaining[self._grid.count(moved) >= self._min_pixels] = self._memory
+        self._remaining[count() >= self._min_pixels] = self._memory
         return self._remaining > 0

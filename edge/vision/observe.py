@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -16,6 +17,56 @@ from engines.model_spec import FrameSpec, GateSpec
 
 COARSE_PX = 4
 """Side of a cell of the coarse flow, in pixels of the working frame."""
+
+
+class Observed(Protocol):
+    """One frame at working size; see `Observation`. From a GPU an array comes when asked for."""
+
+    @property
+    def index(self) -> int:
+        """Frame index of the source."""
+
+    @property
+    def time_s(self) -> float:
+        """Presentation time in seconds."""
+
+    @property
+    def dt_s(self) -> float:
+        """Seconds since the frame before; 0 on the first frame."""
+
+    @property
+    def has_flow(self) -> bool:
+        """False on the first frame."""
+
+    @property
+    def bgr(self) -> NDArray[np.uint8]:
+        """uint8, height x width x 3."""
+
+    @property
+    def gray(self) -> GreyImage:
+        """uint8, height x width."""
+
+    @property
+    def flow(self) -> FlowImage | None:
+        """float32, height x width x 2, px per frame; None on the first frame."""
+
+    @property
+    def coarse_flow(self) -> FlowImage | None:
+        """float32, height // 4 x width // 4 x 2, px per frame; None on the first frame."""
+
+    @property
+    def moved(self) -> NDArray[np.bool_]:
+        """bool, height x width: grey value changed by more than the gate's threshold."""
+
+
+class FrameObserver(Protocol):
+    """Keeps the frame before. One per camera or clip."""
+
+    def reset(self) -> None:
+        """Forget the frame before (cut, reconnect, new clip)."""
+
+    def observe(self, frame: Frame) -> Observed:
+        """Take the next frame of this camera."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +95,11 @@ class Observation:
     coarse_flow: FlowImage | None
     previous: GreyImage | None
     threshold: int
+
+    @property
+    def has_flow(self) -> bool:
+        """False on the first frame."""
+        return self.flow is not None
 
     @cached_property
     def moved(self) -> NDArray[np.bool_]:

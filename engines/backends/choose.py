@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import structlog
 
 from engines.backends.backend import Backend
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from engines.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from engines.backends.openvino_cpu import OpenVinoCpu
 from engines.backends.tensorrt.library import TENSORRT
 from engines.backends.tensorrt.runner import TensorRtBackend
 from engines.bundle import Bundle
-from engines.errors import DataError, UnavailableError, UsageError
+from engines.errors import DataError, UnavailableError, UsageError, VigilError
 from engines.manifest import sha256_of
 from engines.model_spec import NetworkSpec, Precision
 from engines.plan_cache import PlanCache, default_folder
@@ -24,37 +26,63 @@ LARGE_PARAMETERS = 1_000_000
 """From here on OpenVINO's INT8 saves more than its calls cost. CPU milliseconds, one thread, ONNX
 Runtime FP32 against OpenVINO INT8: 0.2 M parameters, 36 patches of 32 px, 0.9 and 1.3; 2.9 M, 75
 windows of 96 px, 151 and 95."""
-LAST_RESORT = OnnxRuntimeCpu.name
-"""The backend that is always there."""
+OPTIONAL = frozenset({OpenVinoCpu.name})
+"""``auto`` goes on to the next backend where one of these does not pass the gate."""
+ONNXRUNTIME_CUDA = OnnxRuntimeCuda.name
 _log = structlog.get_logger()
 
-Maker = Callable[[NetworkSpec, Precision, int], Backend]
+
+@dataclass(frozen=True)
+class Resources:
+    """What a backend may use.
+
+    Attributes:
+        threads: Inside one operator; 0 lets the library choose.
+        stream: Handle of the CUDA stream to run on; 0: one of its own.
+    """
+
+    threads: int = 0
+    stream: int = 0
+
+
+Maker = Callable[[NetworkSpec, Precision, Resources], Backend]
 Gate = Callable[[Backend], None]
 """Raises DataError if a backend does not give the numbers that the bundle expects."""
 
 
-def _onnxruntime_cpu(network: NetworkSpec, precision: Precision, threads: int) -> Backend:
+def _onnxruntime_cpu(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
     return OnnxRuntimeCpu(
         input_name=network.input,
         output_name=network.output,
         precision=precision,
-        threads=threads,
+        threads=resources.threads,
     )
 
 
-def _openvino_cpu(network: NetworkSpec, precision: Precision, threads: int) -> Backend:
+def _openvino_cpu(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
     return OpenVinoCpu(
         input_name=network.input,
         output_name=network.output,
         precision=precision,
-        threads=threads,
+        threads=resources.threads,
     )
 
 
-def _tensorrt(network: NetworkSpec, precision: Precision, threads: int) -> Backend:
-    del threads
+def _onnxruntime_cuda(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
+    return OnnxRuntimeCuda(
+        input_name=network.input,
+        output_name=network.output,
+        precision=precision,
+        threads=resources.threads,
+    )
+
+
+def _tensorrt(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
     return TensorRtBackend(
-        input_name=network.input, output_name=network.output, precision=precision
+        input_name=network.input,
+        output_name=network.output,
+        precision=precision,
+        stream=resources.stream,
     )
 
 
@@ -66,6 +94,10 @@ BACKENDS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
     # FP16 and INT8 are no faster than FP32 here, so they only run where FP32 is not there.
     OnnxRuntimeCpu.name: (_onnxruntime_cpu, ("fp32", "fp16", "int8")),
 }
+# Taken when they are asked for by name alone: they stand in for TensorRT where it is missing.
+STAND_INS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
+    ONNXRUNTIME_CUDA: (_onnxruntime_cuda, ("fp16", "fp32")),
+}
 
 
 def open_backend(
@@ -74,19 +106,21 @@ def open_backend(
     *,
     name: str = AUTO,
     threads: int = 0,
+    stream: int = 0,
     gate: Gate | None = None,
 ) -> Backend:
     """Load a bundle's network into a backend.
 
     ``auto`` takes TensorRT where a plan of the network was built (`vigil engine build`), OpenVINO
     where it is installed and the network is one that it runs faster, and ONNX Runtime elsewhere;
-    what does not pass the gate is left out and said in the log.
+    where OpenVINO does not pass the gate it is left out, and the log says so.
 
     Args:
         bundle: The verified bundle.
         network: The network, as the model describes it.
-        name: A key of `BACKENDS`, or ``auto``.
+        name: A key of `BACKENDS` or `STAND_INS`, or ``auto``.
         threads: Threads inside one operator; 0 lets the library choose.
+        stream: Handle of the CUDA stream to run on, where the backend has one; 0: its own.
         gate: What a backend must pass when its network is loaded; None: nothing.
 
     Raises:
@@ -95,26 +129,24 @@ def open_backend(
             none passes the gate.
         UnavailableError: What the backend needs is not there: a library, a driver, a plan.
     """
-    if name != AUTO and name not in BACKENDS:
+    known = {**BACKENDS, **STAND_INS}
+    if name != AUTO and name not in known:
         raise UsageError(
             f"there is no backend {name!r}", mend=f"choose one of {', '.join((AUTO, *BACKENDS))}"
         )
     refusal: UnavailableError | None = None
     candidates = list(BACKENDS) if name == AUTO else [name]
     for candidate in candidates:
-        make, precisions = BACKENDS[candidate]
+        make, precisions = known[candidate]
         for precision in precisions:
             if precision not in network.files:
                 continue
             if name == AUTO and not _worth_trying(bundle, candidate, network, precision):
                 continue
-            backend = make(network, precision, threads)
+            backend = make(network, precision, Resources(threads, stream))
             try:
-                backend.load(bundle.path(network.files[precision]))
-                if gate is not None:
-                    _pass(gate, backend, may_fail=name == AUTO and candidate != LAST_RESORT)
+                _load(backend, bundle.path(network.files[precision]), gate, auto=name == AUTO)
             except UnavailableError as error:
-                backend.close()
                 refusal = refusal or error
                 if name == AUTO:
                     _log.warning(
@@ -132,11 +164,23 @@ def open_backend(
     )
 
 
-def _pass(gate: Gate, backend: Backend, *, may_fail: bool) -> None:
-    """Other numbers than expected: of a faster backend a reason to take the next one, if allowed.
+def _load(backend: Backend, file: Path, gate: Gate | None, *, auto: bool) -> None:
+    """Load a network and let it pass the gate, or close the backend.
 
-    On the backend that is always there it means that the bundle is damaged.
+    Other numbers than expected are an error: the bundle is damaged, or a plan that passed when it
+    was built here does so no more. Of a library that ``auto`` only tries because it happens to be
+    installed they are a reason to take the next one.
     """
+    try:
+        backend.load(file)
+        if gate is not None:
+            _pass(gate, backend, may_fail=auto and backend.name in OPTIONAL)
+    except VigilError:
+        backend.close()
+        raise
+
+
+def _pass(gate: Gate, backend: Backend, *, may_fail: bool) -> None:
     try:
         gate(backend)
     except DataError as error:
@@ -150,15 +194,15 @@ def _worth_trying(
 ) -> bool:
     """Whether ``auto`` should load this backend; cheap, and needs none of their libraries."""
     if candidate == TENSORRT:
-        return _plan_was_built(bundle.path(network.files[precision]))
+        return plan_was_built(bundle.path(network.files[precision]))
     if candidate == OpenVinoCpu.name:
         large = network.parameters >= LARGE_PARAMETERS
         return large and precision == "int8" and find_spec("openvino") is not None
     return True
 
 
-def _plan_was_built(file: Path) -> bool:
-    """Whether someone built a plan of this network here."""
+def plan_was_built(file: Path) -> bool:
+    """Whether someone built a plan of this network here; cheap, and needs no TensorRT."""
     plans = PlanCache(default_folder()).plans()
     if not plans:
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime as ort
@@ -41,6 +41,9 @@ class OnnxRuntimeCpu:
     """
 
     name = "onnxruntime-cpu"
+    providers: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)
+    block: ClassVar[int | None] = BLOCK
+    """Patches of one run; None: the whole batch."""
 
     def __init__(
         self, *, input_name: str, output_name: str, precision: Precision = "fp32", threads: int = 0
@@ -67,7 +70,7 @@ class OnnxRuntimeCpu:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(
-                str(file), sess_options=options, providers=["CPUExecutionProvider"]
+                str(file), sess_options=options, providers=list(self.providers)
             )
         except LOAD_ERRORS as error:
             raise DataError(
@@ -100,9 +103,10 @@ class OnnxRuntimeCpu:
                 f"the network wants N x {expected}, the batch is {list(batch.shape)}",
                 where=str(self._file),
             )
+        size = self.block or max(len(batch), 1)
         blocks = [
-            self._session.run([self._output_name], {self._input_name: batch[start : start + BLOCK]})
-            for start in range(0, max(len(batch), 1), BLOCK)
+            self._session.run([self._output_name], {self._input_name: batch[start : start + size]})
+            for start in range(0, max(len(batch), 1), size)
         ]
         parts = [block[0] for block in blocks]
         return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts), dtype=np.float32)

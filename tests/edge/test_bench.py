@@ -13,7 +13,7 @@ from support.clips import MemoryClip
 from edge.bench import bench
 from edge.cli.bench import bench_command
 from engines.bundle import Bundle
-from engines.errors import DataError
+from engines.errors import DataError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,14 @@ def test_growth_counts_cells_and_tells_all_rows(bundle: Bundle, tmp_path: Path) 
     assert all(float(row[3]) > 0.0 for row in rows)
 
 
+@pytest.mark.parametrize("other", [["--compute", "cuda"], ["--gpu-report", "report.json"]])
+def test_growth_is_not_measured_on_a_gpu(bundle: Bundle, other: list[str]) -> None:
+    arguments = [str(bundle.root), "--source", "clip", "--growth", *other]
+    error = CliRunner().invoke(bench_command, arguments).exception
+    assert isinstance(error, UsageError)
+    assert "--growth measures on the CPU" in error.what
+
+
 def test_json_has_the_documented_keys_and_stops_where_asked(bundle: Bundle, tmp_path: Path) -> None:
     source = str(folder(tmp_path / "clip", 9))
     result = CliRunner().invoke(
@@ -80,6 +88,7 @@ def test_json_has_the_documented_keys_and_stops_where_asked(bundle: Bundle, tmp_
     assert set(report) >= {
         "ms_per_frame", "farneback_ms", "ratio", "peak_rss_mb", "stages_ms", "backend",
         "precision", "frames", "cameras", "cpu_ms_per_frame", "cpu_ratio", "start_s",
+        "compute", "places",
     }  # fmt: skip
 
 

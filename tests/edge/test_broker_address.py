@@ -82,3 +82,14 @@ def test_topics_have_no_empty_level() -> None:
     for device, prefix in (("", "vigil"), ("a/b", "vigil"), ("a", "x//y"), ("a", "")):
         with pytest.raises(AssertionError):
             Topics(device, prefix=prefix)
+
+
+def test_a_credential_of_the_service_manager_is_the_last_resort(tmp_path: Path) -> None:
+    (tmp_path / "mqtt_password").write_text("from-systemd\n")
+    address = BrokerAddress.parse("mqtt://bob@h")
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert find_login(address, environment=environment).password == "from-systemd"
+    given = {**environment, "VIGIL_MQTT_PASSWORD": "given"}
+    assert find_login(address, environment=given).password == "given"
+    empty = {"CREDENTIALS_DIRECTORY": str(tmp_path / "none")}
+    assert find_login(address, environment=empty).password is None

@@ -225,3 +225,31 @@ def test_mistakes_deep_in_a_camera_are_told_at_their_line() -> None:
         "gate.yaml:15:57: cameras.test.clip.fp: unknown key; did you mean `fps`?",
     ]
     assert [told.split(", so ")[0].split("; write ")[0] for told in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  protocol: 5", "  key_file: k.pem", "mqtt: key_file needs certificate_file"),
+        ("mqtts://broker", "mqtt://broker", "mqtt: files for TLS need an address that begins with"),
+        ("device: gate-01", "home_assistant: {discover: true}", "did you mean `discovery`?"),
+        ("device: gate-01", "home_assistant: {prefix: a//b}", "home_assistant.prefix: "),
+        ("max_size: 2MiB", f"max_size: {'9' * 400}MiB", ""),
+        ("bundle: bundle", "bundle: ~nobody-at-all/b", "bundle: this user has no home folder"),
+        ("bundle: bundle", 'bundle: "a\\0b"', "bundle: a path holds no NUL character"),
+    ],
+)
+def test_broker_and_home_assistant_sections(old: str, new: str, expected: str) -> None:
+    text = GOOD.replace("  protocol: 5", "  ca_file: ca.pem\n  protocol: 5").replace(old, new)
+    if not expected:
+        assert good(text).outbox.max_size == 2**63
+        return
+    found = problems_of(text)
+    assert len(found) == 1
+    assert expected in found[0]
+
+
+def test_home_assistant_is_told_nothing_unless_asked() -> None:
+    assert good().home_assistant.discovery is False
+    assert good().mqtt.snapshots is False
+    assert good().mqtt.insecure_skip_verify is False

@@ -17,14 +17,20 @@ from edge.events.tracker import EventTracker, Report
 QUIET, LOUD = 1.0, 5.0
 
 
+# Recordings of ten frames a second are watched ten times as fast.
+WATCHING_S = 0.01
+
+
 def play(scores: list[float], **changes: float) -> tuple[list[Report], EventTracker]:
+    clock = ManualClock()
     tracker = EventTracker(
-        device="gate-01", camera="yard", detector=detector(**changes), clock=ManualClock()
+        device="gate-01", camera="yard", detector=detector(**changes), clock=clock
     )
     reports = []
     for index, score in enumerate(scores):
         one = frame(index)
         reports += tracker.update(one, scored(one, score))
+        clock.turn(WATCHING_S)
     return reports, tracker
 
 
@@ -42,11 +48,42 @@ def test_an_event_starts_once_and_ends_once_with_its_times() -> None:
     assert end.frame == 34
     assert end.duration_s == pytest.approx(1.9)
     assert end.reason == "normal"
-    origin = ManualClock().wall
-    assert end.started_at == origin + datetime.timedelta(seconds=0.5)
-    assert end.ended_at == origin + datetime.timedelta(seconds=2.4)
-    assert end.at == origin + datetime.timedelta(seconds=3.4)
     assert tracker.open_id is None
+
+
+def test_the_wall_clock_of_a_recording_is_that_of_watching_and_never_in_the_future() -> None:
+    scores = [QUIET] * 5 + [LOUD] * 10 + [QUIET] * 20 + [LOUD] * 200 + [QUIET] * 30
+    reports, _ = play(scores)
+    first_start, first_end, second_start, second_end = (r.event for r in reports)
+    origin = ManualClock().wall
+
+    def watched(frame_number: int) -> datetime.datetime:
+        return origin + datetime.timedelta(seconds=WATCHING_S * frame_number)
+
+    assert (first_start.started_at, first_start.at) == (watched(5), watched(7))
+    assert (first_end.started_at, first_end.ended_at) == (watched(5), watched(24))
+    assert first_end.at == watched(34)
+    # The next event begins with the very next frame, and lasts longer than anything is kept.
+    assert (second_start.started_at, second_start.at) == (watched(35), watched(37))
+    assert (second_end.started_at, second_end.ended_at) == (watched(35), watched(244))
+
+
+def test_a_clock_that_jumps_changes_wall_times_only() -> None:
+    clock = ManualClock()
+    tracker = EventTracker(device="gate-01", camera="yard", detector=detector(), clock=clock)
+    reports = []
+    for index, score in enumerate([LOUD] * 10 + [QUIET] * 30):
+        one = frame(index)
+        reports += tracker.update(one, scored(one, score))
+        clock.turn(0.1)
+        if index == 5:
+            clock.wall += datetime.timedelta(days=20_000)
+        if index == 15:
+            clock.wall -= datetime.timedelta(days=40_000)
+    start, end = (r.event for r in reports)
+    assert (start.id, start.rev + 1) == (end.id, end.rev)
+    assert end.duration_s == pytest.approx(1.9)
+    assert (end.started_position_s, end.position_s) == (0.0, 2.9)
 
 
 def test_two_frames_above_are_no_event() -> None:

@@ -210,7 +210,7 @@ def test_whatever_happens_each_number_is_delivered_or_named_by_a_gap(
 ) -> None:
     """A model subscriber, with tiny bounds, reconnects and restarts at any moment."""
     path = tmp_path_factory.mktemp("box") / "o.sqlite3"
-    bounds = {"rows": 12, "payload_bytes": 4000}
+    bounds = {"rows": 12, "payload_bytes": 4000, "reserve_bytes": 0}
     box = outbox(path, **bounds).__enter__()
     last, sent, under_way = 0, 0, []
     revisions: dict[str, int] = {}

@@ -15,6 +15,7 @@ from support.fake_gpu import FakeCuda, FakeTensorRt, build_fake_cuda
 from support.quantisable_bundle import quantisable_bundle
 
 from calibration.activation_ranges import activation_ranges
+from edge import plan_check
 from edge.cli import engine as command
 from edge.pipeline import Pipeline
 from edge.plan_build import PlanBuilder, PlanSettings, batch_profile, precisions_to_try
@@ -199,7 +200,7 @@ def on_this_gpu(
 ) -> None:
     """Let the program find the stand-ins where it would find the real ones."""
     monkeypatch.setenv("VIGIL_ENGINES", str(plans))
-    for module in (command, runner):
+    for module in (command, plan_check, runner):
         monkeypatch.setattr(module, "open_library", lambda _: library)
         monkeypatch.setattr(module, "CudaDriver", lambda: CudaDriver(library=cuda.path))
 
@@ -305,17 +306,17 @@ def test_check_names_another_machine_a_cut_plan_and_a_missing_driver(
     on_this_gpu(monkeypatch, library, cuda, tmp_path / "plans")
     call("build", bundle.root)
     newer = library_from_module("tensorrt", FakeTensorRt(cuda, version="10.16.1.11"))
-    monkeypatch.setattr(command, "open_library", lambda _: newer)
+    monkeypatch.setattr(plan_check, "open_library", lambda _: newer)
     other = call("check", bundle.root)
     assert other.exit_code == 69
     assert "does not fit: library version 10.3.0.26, here 10.16.1.11" in other.stdout
-    monkeypatch.setattr(command, "open_library", lambda _: library)
+    monkeypatch.setattr(plan_check, "open_library", lambda _: library)
     plan = next((tmp_path / "plans").glob("motion*.plan"))
     plan.write_bytes(plan.read_bytes()[:100])
     cut = call("check", bundle.root)
     assert cut.exit_code == 69
     assert "does not fit: the plan has 100 bytes" in cut.stdout
-    monkeypatch.setattr(command, "CudaDriver", lambda: CudaDriver(library="libno-cuda.so"))
+    monkeypatch.setattr(plan_check, "CudaDriver", lambda: CudaDriver(library="libno-cuda.so"))
     gone = call("check")
     assert gone.exit_code == 0
     assert "this machine: there is no NVIDIA driver" in gone.stdout

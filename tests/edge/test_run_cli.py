@@ -15,6 +15,7 @@ from support.broker import Broker, Subscriber, free_port, running_broker, wait_u
 from support.bundles import tiny_bundle
 from support.recordings import write_recording
 
+from edge.cli.main import vigil as program
 from edge.cli.run import run
 from edge.events.event import load_schema
 from engines.errors import ConfigError, UsageError
@@ -218,3 +219,11 @@ def test_check_needs_no_broker_bundle_or_camera(tmp_path: Path) -> None:
     assert "no problem found, 1 camera(s)" in result.stderr
     file.write_text("schema_version: 2\n")
     assert isinstance(invoke(str(file), "--check").exception, ConfigError)
+
+
+def test_examples_of_the_help_stand_on_lines_of_their_own() -> None:
+    for command in ("run", "watch", "doctor", "commission"):
+        shown = CliRunner().invoke(program, [command, "--help"]).output
+        assert "\\b" not in shown
+        if "Examples:" in shown:
+            assert "  Examples:\n    vigil " in shown

@@ -62,7 +62,7 @@ def test_a_line_for_people() -> None:
     ]
     start, end = (report.event.payload() for report in reports)
     assert describe(start) == (
-        "2026-07-01T21:14:00.200Z  gate-01/yard  START   peak 4.50 (threshold 3.00)  at 0.00 s  "
+        "2026-07-01T21:14:00.000Z  gate-01/yard  START   peak 4.50 (threshold 3.00)  at 0.00 s  "
         "centre: moves unlike anything seen here; looks unlike 99.9 % of what was seen here"
     )
     assert "END     peak 4.50 (threshold 3.00)  after 1.80 s, normal" in describe(end)
@@ -79,6 +79,11 @@ def test_a_line_for_people() -> None:
         b"[" * 100_000,
         b'{"stream_id":"x","seq":1,"phase":"start","pad":"' + b"x" * 300_000 + b'"}',
         b'{"stream_id":"x","seq":true,"phase":"start"}',
+        b'{"stream_id":"x","seq":0,"phase":"start"}',
+        b'{"stream_id":"x","seq":9223372036854775808,"phase":"start"}',
+        b'{"stream_id":"x","seq":1,"phase":"start","score":NaN}',
+        b'{"stream_id":"' + b"x" * 65 + b'","seq":1,"phase":"start"}',
+        b'{"stream_id":"x","seq":1,"phase":"start","a":' + b"[" * 17 + b"]" * 17 + b"}",
         b'{"stream_id":"x","seq":1,"phase":["start"]}',
         b'{"stream_id":"x","seq":' + b"9" * 5000 + b',"phase":"start"}',
     ],

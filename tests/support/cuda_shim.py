@@ -57,6 +57,7 @@ class ShimDevice:
     library: ctypes.CDLL
     reverse: bool = False
     name: str = "cpu-shim"
+    stream: int = 7
     _memory: weakref.WeakValueDictionary[int, np.ndarray] = field(
         default_factory=weakref.WeakValueDictionary, repr=False
     )

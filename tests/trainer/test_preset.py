@@ -72,7 +72,7 @@ def test_settings_pass_through_the_same_model() -> None:
         ("name.of.it=x", "holds a value"),
         ("streams.motion.weight=0.7", "sum to 1"),
         ("calibration.held_out=0.8", "tenth"),
-        ("frame.height=20", "exceeds the frame"),
+        ("frame.height=20", "frame.height"),
         ("model.latent=.nan", "model.latent"),
         ("training.learning_rate=.inf", "training.learning_rate"),
         ("seed: [", "key=value"),

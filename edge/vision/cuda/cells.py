@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge.vision.cuda.device import THREADS, Buffer, Device, blocks
 from edge.vision.patches import Grid
 from edge.vision.windows import WindowGrid
+from engines.errors import DataError
 
 UNIT = float(np.float32(1.0 / 255.0))
 _WARP = 32
@@ -48,16 +49,34 @@ class GridCells:
         return self._device.download(self._counts).astype(np.int64)
 
     def gather_picture(
-        self, bgr: Buffer, rows: NDArray[np.int64], columns: NDArray[np.int64]
+        self,
+        bgr: Buffer,
+        rows: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        into: Buffer | None = None,
     ) -> Buffer:
-        """Cells of a picture (uint8, height x width x 3, BGR) as RGB in [0, 1]."""
-        return self._gather("gather_picture", bgr, rows, columns, UNIT)
+        """Cells of a picture (uint8, height x width x 3, BGR) as RGB in [0, 1].
+
+        Raises:
+            DataError: `into` has another shape.
+        """
+        return self._gather("gather_picture", bgr, rows, columns, into, UNIT)
 
     def gather_motion(
-        self, field: Buffer, rows: NDArray[np.int64], columns: NDArray[np.int64], scale: float
+        self,
+        field: Buffer,
+        rows: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        into: Buffer | None = None,
+        *,
+        scale: float,
     ) -> Buffer:
-        """Cells of a motion field (float32, height x width x 3) in [0, 1]; S = `scale` is 1."""
-        return self._gather("gather_motion", field, rows, columns, 0.5 / scale, 1.0 / scale)
+        """Cells of a motion field (float32, height x width x 3) in [0, 1]; S = `scale` is 1.
+
+        Raises:
+            DataError: `into` has another shape.
+        """
+        return self._gather("gather_motion", field, rows, columns, into, 0.5 / scale, 1.0 / scale)
 
     def _gather(
         self,
@@ -65,10 +84,11 @@ class GridCells:
         image: Buffer,
         rows: NDArray[np.int64],
         columns: NDArray[np.int64],
+        into: Buffer | None,
         *scales: float,
     ) -> Buffer:
         patch = self._grid.patch
-        batch = self._device.empty((len(rows), 3, patch, patch), np.float32)
+        batch = _batch(self._device, (len(rows), 3, patch, patch), into)
         if len(rows):
             self._device.launch(
                 kernel, blocks(batch.size), THREADS,
@@ -103,7 +123,11 @@ class WindowCells:
         return self._grid.shape
 
     def gather(
-        self, picture: Buffer, rows: NDArray[np.int64], columns: NDArray[np.int64]
+        self,
+        picture: Buffer,
+        rows: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        into: Buffer | None = None,
     ) -> Buffer:
         """Cut windows out of a picture.
 
@@ -111,13 +135,17 @@ class WindowCells:
             picture: uint8, height x width (grey) or height x width x 3 (BGR).
             rows: int64, N grid rows.
             columns: int64, N grid columns.
+            into: Where they go, of the shape that is returned; None: new memory.
 
         Returns:
             float32, N x channels x side x side in [0, 1]; three channels are RGB.
+
+        Raises:
+            DataError: `into` has another shape.
         """
         channels = picture.shape[2] if len(picture.shape) == 3 else 1
         side = self._grid.side
-        batch = self._device.empty((len(rows), channels, side, side), np.float32)
+        batch = _batch(self._device, (len(rows), channels, side, side), into)
         if len(rows):
             self._device.launch(
                 "gather_windows", blocks(batch.size), THREADS,
@@ -126,6 +154,17 @@ class WindowCells:
                 self._grid.shape[1], side, UNIT,
             )  # fmt: skip
         return batch
+
+
+def _batch(device: Device, shape: tuple[int, ...], into: Buffer | None) -> Buffer:
+    if into is None:
+        return device.empty(shape, np.float32)
+    if into.shape != shape or into.dtype != np.float32:
+        raise DataError(
+            f"the network wants N x {list(into.shape[1:])}, the stream cuts N x {list(shape[1:])}",
+            mend="bundle and plan belong to different models: vigil engine build BUNDLE",
+        )
+    return into
 
 
 def _positions(device: Device, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Buffer:

@@ -45,6 +45,13 @@ class Buffer:
         step = int(np.prod(inner, dtype=np.int64)) * self.dtype.itemsize
         return Buffer(self.address + index * step, inner, self.dtype, self.owner)
 
+    def rows(self, start: int, stop: int) -> Buffer:
+        """The view `self[start:stop]`, without a copy; 0 <= start <= stop <= rows."""
+        inner = self.shape[1:]
+        step = int(np.prod(inner, dtype=np.int64)) * self.dtype.itemsize
+        shape = (stop - start, *inner)
+        return Buffer(self.address + start * step, shape, self.dtype, self.owner)
+
 
 Argument = Buffer | int | float
 """Of a kernel; checked against the kernel's own parameter list."""
@@ -53,10 +60,12 @@ Argument = Buffer | int | float
 class Device(Protocol):
     """One GPU and one stream on it: everything happens in the order of the calls.
 
-    `name` is shown in logs and reports.
+    `name` is shown in logs and reports; `stream` is the stream's handle, for libraries that take
+    one.
     """
 
     name: str
+    stream: int
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
         """Memory with undefined contents.
@@ -80,6 +89,31 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Free everything; calling it twice is harmless."""
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """Which GPU and software this is; memory in MiB."""
+
+    name: str
+    compute_capability: str
+    driver_cuda: str
+    nvrtc: str
+    memory_mib: int
+    free_mib: int
+
+
+class MeasuredDevice(Device, Protocol):
+    """A device that can be timed."""
+
+    def mark(self) -> Any:
+        """A point in the stream's work."""
+
+    def elapsed_ms(self, first: Any, second: Any) -> float:
+        """Milliseconds between two points; waits for the second one."""
+
+    def facts(self) -> DeviceFacts:
+        """Which GPU this is, and its memory now."""
 
 
 def blocks(elements: int) -> int:

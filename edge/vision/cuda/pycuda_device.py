@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.vision.cuda.cubins import cache_folder, load_cubins
-from edge.vision.cuda.device import Argument, Buffer, Device
+from edge.vision.cuda.device import Argument, Buffer, DeviceFacts
 from edge.vision.cuda.kernels import kernel, kernels
 from edge.vision.cuda.nvrtc import Nvrtc, open_nvrtc
 from engines.errors import InternalError, UnavailableError, UsageError
 
 
-def open_device(index: int = 0) -> Device:
+def open_device(index: int = 0) -> PycudaDevice:
     """The GPU of this machine, with its kernels compiled once and kept in the user's cache.
 
     Raises:
@@ -55,15 +55,24 @@ class PycudaDevice:
         compiler = nvrtc or open_nvrtc(driver=self._cuda.get_driver_version() // 1000)
         major, minor = device.compute_capability()
         cubins = load_cubins(compiler, 10 * major + minor, cache=cache)
+        self._facts = {
+            "name": device.name(),
+            "compute_capability": f"{major}.{minor}",
+            "driver_cuda": _cuda_version(self._cuda.get_driver_version()),
+            "nvrtc": ".".join(map(str, compiler.version)),
+        }
         self.name = f"cuda:{index} {device.name()} sm_{major}{minor}"
         self._thread = threading.get_ident()
         self._context: Any = device.retain_primary_context()
         self._context.push()
         self._stream: Any = self._cuda.Stream()
+        self.stream = int(self._stream.handle)
+        """Handle of the stream, for libraries that run on it."""
         self._functions = self._load(cubins)
         # Freed memory by size: allocating waits for the GPU, and the sizes repeat each frame. One
         # stream runs everything in order, so a block may be taken again at once.
         self._free: dict[int, list[Any]] = defaultdict(list)
+        self._blocks: weakref.WeakSet[_Block] = weakref.WeakSet()
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
         """Memory with undefined contents.
@@ -76,6 +85,7 @@ class PycudaDevice:
         nbytes = max(1, int(np.prod(shape, dtype=np.int64)) * kind.itemsize)
         free = self._free[nbytes]
         owner = _Block(free.pop() if free else self._allocate(nbytes))
+        self._blocks.add(owner)
         weakref.finalize(owner, free.append, owner.allocation).atexit = False
         return Buffer(int(owner.allocation), tuple(shape), kind, owner)
 
@@ -115,12 +125,34 @@ class PycudaDevice:
             function.prepared_async_call, (grid, 1), (block, 1, 1), self._stream, *values, what=name
         )
 
+    def mark(self) -> Any:
+        """A point in the stream's work: a CUDA event."""
+        event = self._cuda.Event()
+        self._try(event.record, self._stream)
+        return event
+
+    def elapsed_ms(self, first: Any, second: Any) -> float:
+        """Milliseconds between two points; waits for the second one."""
+        self._try(second.synchronize)
+        return float(self._try(first.time_till, second))
+
+    def facts(self) -> DeviceFacts:
+        """Which GPU this is, and its memory now."""
+        free, total = self._cuda.mem_get_info()
+        return DeviceFacts(**self._facts, memory_mib=total >> 20, free_mib=free >> 20)
+
     def close(self) -> None:
-        """Free everything; calling it twice is harmless."""
+        """Free everything, also what buffers still refer to; calling it twice is harmless."""
         if self._context is None:
             return
         self._check_thread()
         self._stream.synchronize()
+        # Once the context is gone nothing can be freed any more.
+        for allocation in (
+            *(block.allocation for block in self._blocks),
+            *(one for kept in self._free.values() for one in kept),
+        ):
+            allocation.free()
         self._free.clear()
         self._functions.clear()
         self._stream = None
@@ -188,6 +220,11 @@ class _Block:
 
     def __init__(self, allocation: Any) -> None:
         self.allocation = allocation
+
+
+def _cuda_version(number: int) -> str:
+    """12060 is CUDA 12.6."""
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _import_driver() -> Any:

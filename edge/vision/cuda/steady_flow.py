@@ -101,6 +101,7 @@ class SteadyFlow:
         self._shape = shape
         self._floor = floor
         self._count = shape[0] * shape[1]
+        self._sharing: dict[tuple[int, int], Shrinking] = {}
         self._carried = Carried(device, shape, time_constant_s, channels=2)
         self._velocity = device.empty((*shape, 2), np.float32)
         self._cells = device.empty((*shape, 2), np.float32)
@@ -141,7 +142,9 @@ class SteadyFlow:
     def share_moving(self, cells: tuple[int, int]) -> NDArray[np.float32]:
         """Share of each cell of a coarser grid that is moving; float32, rows x columns."""
         result = self._device.empty(cells, np.float32)
-        Shrinking(self._device, self._shape, cells).run(self.moving, result)
+        if cells not in self._sharing:
+            self._sharing[cells] = Shrinking(self._device, self._shape, cells)
+        self._sharing[cells].run(self.moving, result)
         return np.asarray(self._device.download(result), dtype=np.float32)
 
 

@@ -35,6 +35,7 @@ class TensorRtEngine:
         output_name: Name of the output that is wanted; the engine may have others.
         graph: Replay a CUDA graph instead of enqueueing layer by layer. Batches are then padded to
             powers of two, one graph each.
+        stream: Handle of a stream to run on, owned by the caller; 0 makes one of its own.
         where: The plan's file, for messages.
 
     Raises:
@@ -52,6 +53,7 @@ class TensorRtEngine:
         input_name: str,
         output_name: str,
         graph: bool = False,
+        stream: int = 0,
         where: str | None = None,
     ) -> None:
         self._library = library
@@ -61,7 +63,8 @@ class TensorRtEngine:
         self._use_graph = graph
         self._graphs: dict[int, int] = {}
         self._buffers: dict[str, int] = {}
-        self.stream = 0
+        self._own_stream = not stream
+        self.stream = stream
         """Handle of the stream that everything runs on."""
         self._engine: Any = None
         self._context: Any = None
@@ -151,7 +154,7 @@ class TensorRtEngine:
         self._context = self._engine = self._runtime = None
         for address in buffers.values():
             self._driver.free(address)
-        if stream:
+        if stream and self._own_stream:
             self._driver.destroy_stream(stream)
 
     def _open(self, plan: bytes) -> None:
@@ -168,7 +171,8 @@ class TensorRtEngine:
                 mend=_REBUILD,
             )
         self._context = self._made(self._engine.create_execution_context(), "no execution context")
-        self.stream = self._driver.new_stream()
+        if self._own_stream:
+            self.stream = self._driver.new_stream()
         self._read_tensors()
 
     def _check_writer(self, plan: bytes) -> None:

@@ -42,6 +42,7 @@ class TensorRtBackend:
         library: By default the installed TensorRT.
         driver: By default the machine's, opened when a plan is loaded.
         graph: Replay CUDA graphs; see `TensorRtEngine`.
+        stream: CUDA stream to run on; 0: one of its own.
     """
 
     name = TENSORRT
@@ -56,6 +57,7 @@ class TensorRtBackend:
         library: Library | None = None,
         driver: CudaDriver | None = None,
         graph: bool = False,
+        stream: int = 0,
     ) -> None:
         self.precision = precision
         self._input_name = input_name
@@ -65,6 +67,7 @@ class TensorRtBackend:
         self._driver = driver
         self._own_driver = driver is None
         self._graph = graph
+        self._stream = stream
         self.engine: TensorRtEngine | None = None
         """The engine, for callers whose data is on the device already; None before `load`."""
 
@@ -90,6 +93,7 @@ class TensorRtBackend:
             input_name=self._input_name,
             output_name=self._output_name,
             graph=self._graph,
+            stream=self._stream,
             where=str(plan.path),
         )
 

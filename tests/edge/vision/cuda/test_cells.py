@@ -43,7 +43,7 @@ def test_grid_cells_are_the_twins(
     field = rng.normal(0.0, 5.0, (height, width, 3)).astype(np.float32)
     scale = float(rng.uniform(0.1, 9.0))
     motion = np.moveaxis(grid.gather(field, rows, columns), 1, -1).astype(np.float32)
-    batch = cells.gather_motion(device.upload(field), rows, columns, scale)
+    batch = cells.gather_motion(device.upload(field), rows, columns, scale=scale)
     np.testing.assert_array_equal(
         device.download(batch), np.moveaxis(to_unit_range(motion, scale), -1, 1)
     )

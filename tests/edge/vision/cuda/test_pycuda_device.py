@@ -52,6 +52,11 @@ class FakeAllocation:
     def __int__(self) -> int:
         return ctypes.addressof(self.memory)
 
+    def free(self) -> None:
+        assert FakeContext.depth, "nothing can be freed without a context"
+        FakeAllocation.used -= len(self.memory)
+        self.memory = (ctypes.c_ubyte * 0)()
+
     def __del__(self) -> None:
         FakeAllocation.used -= len(getattr(self, "memory", b""))
 
@@ -79,8 +84,30 @@ class FakeFunction:
 
 
 class FakeStream:
+    handle = 7
+
     def synchronize(self) -> None:
         """Everything is done already."""
+
+
+class FakeEvent:
+    """Tells its number as its time in milliseconds, once it has happened."""
+
+    recorded = 0
+    waited = False
+
+    def record(self, stream: object) -> None:
+        assert isinstance(stream, FakeStream)
+        FakeEvent.recorded += 1
+        self.number = FakeEvent.recorded
+
+    def synchronize(self) -> None:
+        self.waited = True
+
+    def time_till(self, other: FakeEvent) -> float:
+        if not other.waited:
+            raise FakeError("device not ready")
+        return float(other.number - self.number)
 
 
 class FakeContext:
@@ -138,6 +165,7 @@ def fake_driver(library: ctypes.CDLL) -> Any:
         MemoryError=FakeMemoryError,
         Device=FakeGpu,
         Stream=FakeStream,
+        Event=FakeEvent,
         init=lambda: None,
         get_driver_version=lambda: 12060,
         mem_alloc=FakeAllocation,
@@ -211,6 +239,18 @@ def test_memory_is_reused_and_never_while_in_use(launcher: PycudaDevice) -> None
     np.testing.assert_array_equal(launcher.download(two), np.ones(1000, np.float32))
 
 
+def test_closing_frees_what_is_still_referred_to(launcher: PycudaDevice) -> None:
+    gc.collect()
+    before = FakeAllocation.used
+    held, dropped = (launcher.empty((1 << 20,), np.uint8) for _ in range(2))
+    del dropped
+    gc.collect()
+    assert FakeAllocation.used == before + (2 << 20)  # one in use, one kept for the next
+    launcher.close()
+    assert FakeAllocation.used == before
+    assert held.nbytes == 1 << 20
+
+
 def test_out_of_memory_names_both_sides(launcher: PycudaDevice) -> None:
     with pytest.raises(UnavailableError, match=r"of 64 MiB left, 100\.0 more") as caught:
         launcher.empty((100 << 20,), np.uint8)
@@ -230,6 +270,18 @@ def test_a_failed_launch_names_the_kernel(launcher: PycudaDevice) -> None:
         launcher.launch("moved_pixels", 1, 2048, picture, picture, picture, 10, 15)
     with pytest.raises(InternalError, match="takes PPPii, it was given P"):
         launcher.launch("moved_pixels", 1, 32, picture)
+
+
+def test_marks_and_facts_come_from_the_driver(launcher: PycudaDevice) -> None:
+    first, _, third = (launcher.mark() for _ in range(3))
+    assert launcher.elapsed_ms(first, third) == 2.0
+    facts = launcher.facts()
+    assert (facts.name, facts.compute_capability, facts.driver_cuda) == ("Stand-in", "8.7", "12.6")
+    assert facts.memory_mib == 64
+    before = facts.free_mib
+    held = launcher.empty((8 << 20,), np.uint8)
+    assert before - launcher.facts().free_mib == held.nbytes >> 20
+    assert launcher.stream == FakeStream.handle
 
 
 def test_another_thread_is_refused(launcher: PycudaDevice) -> None:

@@ -1,0 +1,1 @@
+"""What is wrong with this device, and what mends it."""
