@@ -5,7 +5,6 @@ The mean is one of vectors: what trembles or is noise cancels, what travels stay
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,4 +48,4 @@ class SteadyFlow:
             coarse_flow / np.float32(dt_s), coarse_flow / np.float32(COARSE_PX), dt_s
         )
         assert velocity is not None
-        self.speed = np.asarray(cv2.magnitude(velocity[..., 0], velocity[..., 1]), dtype=np.float32)
+        self.speed = np.hypot(velocity[..., 0], velocity[..., 1])
