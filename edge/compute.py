@@ -30,6 +30,10 @@ class Compute(Protocol):
     def stream(self) -> int:
         """Handle of the CUDA stream that networks must run on; 0: one of their own, or none."""
 
+    @property
+    def one_thread(self) -> bool:
+        """Its parts may only be called by the thread that opened it."""
+
     def observer(self, frame: FrameSpec, gate: GateSpec) -> FrameObserver:
         """The observer of one camera or clip."""
 
@@ -51,6 +55,7 @@ class HostCompute:
 
     name = CPU
     stream = 0
+    one_thread = False
 
     def observer(self, frame: FrameSpec, gate: GateSpec) -> Observer:
         """The observer of one camera or clip."""

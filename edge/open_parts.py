@@ -14,6 +14,7 @@ from edge.compute import HOST, Compute
 from edge.gpu.choose import open_compute
 from edge.gpu.runner import DeviceRunner
 from edge.runner import Runner
+from engines.backends.backend import Backend
 from engines.backends.choose import AUTO, open_backend
 from engines.bundle import Bundle
 from engines.errors import DataError
@@ -55,6 +56,15 @@ def open_parts(
     return HOST, _open_runners(bundle, HOST, backend, threads)
 
 
+def backend_names(runners: Sequence[Runner]) -> dict[str, str]:
+    """Backend and precision of each stream that has a network, as ``onnxruntime-cpu/fp32``."""
+    return {
+        runner.spec.name: f"{runner.backend.name}/{runner.backend.precision}"
+        for runner in runners
+        if runner.backend is not None
+    }
+
+
 def _open_runners(
     bundle: Bundle, compute: Compute, backend: str, threads: int
 ) -> tuple[Runner, ...]:
@@ -74,15 +84,18 @@ def _open_runner(
     arrays = bundle.arrays(stream.head.file) if stream.head.file is not None else {}
     if stream.network is None:
         return compute.runner(stream, None, arrays)
-    with ExitStack() as undo:
-        opened = open_backend(
-            bundle, stream.network, name=backend, threads=threads, stream=compute.stream
-        )
-        undo.callback(opened.close)
-        runner = compute.runner(stream, opened, arrays)
+    passed: list[Runner] = []
+
+    def gate(candidate: Backend) -> None:
+        """What is tested is what then runs: this backend with this compute's head."""
+        runner = compute.runner(stream, candidate, arrays)
         _parity_gate(bundle, runner)
-        undo.pop_all()
-    return runner
+        passed.append(runner)
+
+    open_backend(
+        bundle, stream.network, name=backend, threads=threads, stream=compute.stream, gate=gate
+    )
+    return passed[-1]
 
 
 def _parity_gate(bundle: Bundle, runner: Runner) -> None:

@@ -2,15 +2,14 @@
 
 Training, evaluation, calibration, benchmarks and the daemon all run this code; what is evaluated is
 what is flashed. A `View` is one camera's (or clip's) memory; the networks are shared, and one step
-over several views encodes all their cells in one batch per stream.
+over several views encodes all their cells in one batch per stream. A recording's next frame is
+decoded and its flow computed while one is scored, and the flows of several cameras at the same
+time; neither changes a number. On a GPU all but decoding stays in the caller's thread.
 """
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 
 import numpy as np
@@ -20,11 +19,13 @@ from calibration.stream_statistics import StreamStatistics, require_grids
 from edge.compute import HOST, Compute
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
 from edge.inputs import Cells
-from edge.open_parts import open_parts
-from edge.runner import Runner, StreamRunner, in_pieces
+from edge.observing import Observing
+from edge.open_parts import backend_names, open_parts
+from edge.runner import Runner, StreamRunner, energy_map, in_pieces
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from edge.scoring.fusion import fuse, pool
 from edge.scoring.standardise import standardise
+from edge.stage_clock import StageClock
 from edge.view import View
 from engines.backends.choose import AUTO
 from engines.bundle import Bundle
@@ -59,13 +60,15 @@ class StreamPipeline:
         compute: Compute = HOST,
     ) -> None:
         self._compute = compute
+        self._observing = Observing(alone=compute.one_thread)
         self._statistics = dict(statistics or {})
         self._map_shape = map_shape
         self._frame = frame
         self._gate = gate
         self._runners = tuple(runners)
         self._smoothing = smoothing or SmoothingSpec()
-        self.stage_ms: dict[str, float] = defaultdict(float)
+        self._stage = StageClock()
+        self.stage_ms = self._stage.ms
         """Milliseconds spent per stage since the start, summed over frames."""
 
     def new_view(
@@ -118,55 +121,57 @@ class StreamPipeline:
 
     def energies(self, work: Sequence[tuple[View, Frame]]) -> list[dict[str, EnergyMap]]:
         """Energies of one new frame of each of some views, by stream name, in `work`'s order."""
-        observations = []
-        for view, frame in work:
-            with self._stage("observe"):
-                view.observation = view.observer.observe(frame)
-                observations.append(view.observation)
-        results: list[dict[str, EnergyMap]] = [{} for _ in work]
-        for runner in self._runners:
-            name = runner.spec.name
-            cells = []
-            for (view, _), observation in zip(work, observations, strict=True):
-                with self._stage(f"{name}.input"):
-                    cells.append(view.inputs[name].observe(observation))
-            for result, energy in zip(results, self._run(runner, cells), strict=True):
-                result[name] = energy
-        return results
+        self._observe(work)
+        return self._energies([view for view, _ in work])
 
     def stream_scores(self, work: Sequence[tuple[View, Frame]]) -> list[dict[str, StreamScore]]:
         """Each stream's score of one new frame of each of some views, in `work`'s order."""
-        energies = self.energies(work)
-        with self._stage("score"):
-            return [
-                {name: self._stream_score(view, name, maps[name]) for name in maps}
-                for (view, _), maps in zip(work, energies, strict=True)
-            ]
+        self._observe(work)
+        return self._stream_scores([view for view, _ in work])
 
     def close(self) -> None:
-        """Free the networks and the device."""
+        """Free the networks and the device, end the threads."""
+        self._observing.close()
         for runner in self._runners:
             runner.close()
         self._compute.close()
 
+    def _observe(self, work: Sequence[tuple[View, Frame]]) -> None:
+        """Flows of one new frame of each view."""
+        with self._stage("observe"):
+            self._observing.together(work)
+
+    def _energies(self, views: Sequence[View]) -> list[dict[str, EnergyMap]]:
+        results: list[dict[str, EnergyMap]] = [{} for _ in views]
+        for runner in self._runners:
+            name = runner.spec.name
+            with self._stage(f"{name}.input"):
+                cells = [view.inputs[name].observe(view.newest) for view in views]
+            for result, energy in zip(results, self._run(runner, cells), strict=True):
+                result[name] = energy
+        return results
+
+    def _stream_scores(self, views: Sequence[View]) -> list[dict[str, StreamScore]]:
+        energies = self._energies(views)
+        with self._stage("score"):
+            return [
+                {name: self._stream_score(view, name, maps[name]) for name in maps}
+                for view, maps in zip(views, energies, strict=True)
+            ]
+
     def _stream_score(self, view: View, name: str, energy: EnergyMap) -> StreamScore:
-        assert view.observation is not None
         score = standardise(view.rules.on_energy(energy), self._statistics_of(view)[name])
-        return view.maps[name].update(score, view.observation)
+        return view.maps[name].update(score, view.newest)
 
     def _statistics_of(self, view: View) -> Mapping[str, StreamStatistics]:
         return self._statistics if view.statistics is None else view.statistics
 
-    def _run(self, runner: Runner, cells: Sequence[Cells]) -> Iterator[EnergyMap]:
+    def _run(self, runner: Runner, cells: Sequence[Cells]) -> list[EnergyMap]:
         counts = [len(one) for one in cells]
         pieces = [self._encode(runner, piece) for piece in in_pieces(cells, runner.largest)]
         values = np.concatenate(pieces) if pieces else np.zeros(0)
-        for one, part in zip(cells, np.split(values, np.cumsum(counts)[:-1]), strict=True):
-            energy = np.zeros(one.shape)
-            active = np.zeros(one.shape, np.bool_)
-            energy[one.rows, one.columns] = part
-            active[one.rows, one.columns] = True
-            yield EnergyMap(energy=energy, active=active, warm_up=one.warm_up, fresh=one.fresh)
+        parts = np.split(values, np.cumsum(counts)[:-1])
+        return [energy_map(one, part) for one, part in zip(cells, parts, strict=True)]
 
     def _encode(self, runner: Runner, cells: Sequence[Cells]) -> NDArray[np.float64]:
         name = runner.spec.name
@@ -176,12 +181,6 @@ class StreamPipeline:
             features = runner.encode(batch)
         with self._stage(f"{name}.head"):
             return runner.energy(features)
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.stage_ms[name] += (time.perf_counter() - start) * 1e3
 
 
 class Pipeline(StreamPipeline):
@@ -211,11 +210,7 @@ class Pipeline(StreamPipeline):
         self.bundle = bundle
         self._model = bundle.model
         place, runners = open_parts(bundle, compute=compute, backend=backend, threads=threads)
-        self.backends = {
-            runner.spec.name: f"{runner.backend.name}/{runner.backend.precision}"
-            for runner in runners
-            if runner.backend is not None
-        }
+        self.backends = backend_names(runners)
         """Backend and precision of each stream's network, for logs, events and reports."""
         super().__init__(
             frame=bundle.model.frame,
@@ -264,7 +259,20 @@ class Pipeline(StreamPipeline):
 
     def step(self, work: Sequence[tuple[View, Frame]]) -> list[ScoreMap]:
         """Score one new frame of each of some views; all cells of a stream go in one batch."""
-        streams = self.stream_scores(work)
+        self._observe(work)
+        return self._score_observed(work)
+
+    def score_all(self, view: View, frames: Iterable[Frame]) -> Iterator[tuple[Frame, ScoreMap]]:
+        """Score the frames of a recording; what need not wait runs ahead in a thread of its own.
+
+        The scores are those of `score`, frame after frame. Errors of `frames` are raised in their
+        place. After an early end the view may have seen frames that were not scored: `reset` it.
+        """
+        for frame in self._observing.ahead(view, frames, lambda: self._stage("observe")):
+            yield frame, self._score_observed([(view, frame)])[0]
+
+    def _score_observed(self, work: Sequence[tuple[View, Frame]]) -> list[ScoreMap]:
+        streams = self._stream_scores([view for view, _ in work])
         with self._stage("fuse"):
             return [
                 self._score_one(view, frame, scores)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.frames import EnergyMap
 from edge.inputs import Cells
 from edge.scoring.heads import Head
 from engines.backends.backend import Backend
@@ -94,3 +95,12 @@ def in_pieces(cells: Sequence[Cells], largest: int | None) -> Iterator[list[Cell
                 piece, room = [], most
     if piece:
         yield piece
+
+
+def energy_map(cells: Cells, values: NDArray[np.float64]) -> EnergyMap:
+    """Energies of cells, float64, n, in their places on the grid; elsewhere 0 and not active."""
+    energy = np.zeros(cells.shape)
+    active = np.zeros(cells.shape, np.bool_)
+    energy[cells.rows, cells.columns] = values
+    active[cells.rows, cells.columns] = True
+    return EnergyMap(energy=energy, active=active, warm_up=cells.warm_up, fresh=cells.fresh)

@@ -47,6 +47,12 @@ class View:
         """The newest."""
 
     @property
+    def newest(self) -> Observed:
+        """The newest observation, where there must be one."""
+        assert self.observation is not None
+        return self.observation
+
+    @property
     def grids(self) -> dict[str, tuple[int, int]]:
         """(rows, columns) of each stream's grid."""
         return {name: one.shape for name, one in self.inputs.items()}

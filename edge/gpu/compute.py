@@ -46,6 +46,11 @@ class GpuCompute:
         """The device's stream: networks run on it, after the kernels that write their input."""
         return self._device.stream
 
+    @property
+    def one_thread(self) -> bool:
+        """A context of CUDA is current in one thread only."""
+        return True
+
     def observer(self, frame: FrameSpec, gate: GateSpec) -> DeviceObserver:
         """The observer of one camera or clip."""
         return DeviceObserver(self._device, frame, gate)

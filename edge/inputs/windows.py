@@ -85,13 +85,8 @@ class HostWindows:
         grid, grey = self._plan.grid, self._plan.grey
 
         def cut(r: NDArray[np.int64], c: NDArray[np.int64]) -> NDArray[np.float32]:
-            if grey:
-                windows = grid.gather(observation.gray, r, c)[:, None]
-            else:
-                windows = np.moveaxis(grid.gather(observation.bgr, r, c)[..., ::-1], -1, 1)
-            unit: NDArray[np.float32] = windows.astype(np.float32)
-            unit *= np.float32(1.0 / 255.0)
-            return unit
+            picture = observation.gray[..., None] if grey else observation.bgr
+            return unit_planes(grid.gather(picture, r, c))
 
         return cut
 
@@ -182,3 +177,18 @@ class WindowInput:
         if not observation.has_flow or not self._gated:
             return np.ones(self.shape, np.bool_)
         return np.asarray(self._work.share_moving() > self._share)
+
+
+def unit_planes(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pictures as a network takes them, in one pass and laid out plane after plane.
+
+    Args:
+        pictures: uint8, N x side x side x channels, BGR or one channel.
+
+    Returns:
+        float32, N x channels x side x side in [0, 1], RGB or one channel.
+    """
+    planes = np.moveaxis(pictures[..., ::-1], -1, 1)
+    result = np.empty(planes.shape, np.float32)
+    np.multiply(planes, np.float32(1.0 / 255.0), out=result)
+    return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import cv2
@@ -81,7 +82,8 @@ class Observation:
         flow: float32, height x width x 2, px per frame from the frame before; None on the first.
         coarse_flow: float32, height // 4 x width // 4 x 2: the flow averaged over 4 px cells,
             px per frame; None on the first.
-        moved: bool, height x width: grey value changed by more than the gate's threshold.
+        previous: uint8, height x width: the grey picture before; None on the first.
+        threshold: The gate's, of 255.
     """
 
     index: int
@@ -91,12 +93,23 @@ class Observation:
     gray: GreyImage
     flow: FlowImage | None
     coarse_flow: FlowImage | None
-    moved: NDArray[np.bool_]
+    previous: GreyImage | None
+    threshold: int
 
     @property
     def has_flow(self) -> bool:
         """False on the first frame."""
         return self.flow is not None
+
+    @cached_property
+    def moved(self) -> NDArray[np.bool_]:
+        """bool, height x width: grey value changed by more than the threshold.
+
+        Computed where an input asks for it: windows and speeds have a gate of their own.
+        """
+        if self.previous is None:
+            return np.zeros(self.gray.shape, np.bool_)
+        return moved_pixels(self.previous, self.gray, self.threshold)
 
 
 def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -132,13 +145,11 @@ class Observer:
         """Take the next frame of this camera."""
         bgr = resize(frame.bgr, *self._size)
         gray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
-        if self._previous is None:
-            flow, coarse, dt_s = None, None, 0.0
-            moved = np.zeros(gray.shape, np.bool_)
-        else:
-            flow = self._flow.calc(self._previous, gray)
+        previous = self._previous
+        flow, coarse, dt_s = None, None, 0.0
+        if previous is not None:
+            flow = self._flow.calc(previous, gray)
             coarse = coarsen(flow)
-            moved = moved_pixels(self._previous, gray, self._threshold)
             dt_s = frame.time_s - self._previous_s
         self._previous = gray
         self._previous_s = frame.time_s
@@ -150,5 +161,6 @@ class Observer:
             gray=gray,
             flow=flow,
             coarse_flow=coarse,
-            moved=moved,
+            previous=previous,
+            threshold=self._threshold,
         )

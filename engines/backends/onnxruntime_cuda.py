@@ -19,6 +19,7 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
 
     name = "onnxruntime-cuda"
     providers: ClassVar[tuple[str, ...]] = (PROVIDER, "CPUExecutionProvider")
+    block = None  # a GPU is the faster the more it is given at once
 
     def load(self, file: Path) -> None:
         """Read the network.

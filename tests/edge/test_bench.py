@@ -13,7 +13,7 @@ from support.clips import MemoryClip
 from edge.bench import bench
 from edge.cli.bench import bench_command
 from engines.bundle import Bundle
-from engines.errors import DataError
+from engines.errors import DataError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,48 @@ def test_the_parts_add_up(bundle: Bundle, tmp_path: Path) -> None:
     report = bench(bundle, str(folder(tmp_path / "clip", 25)), threads=1)
     assert report.frames == 25
     assert math.isclose(report.ratio, report.ms_per_frame / report.farneback_ms)
-    assert 0.5 * report.ms_per_frame < sum(report.stages_ms.values()) <= report.ms_per_frame
+    ahead = {"decode", "observe"}
+    assert ahead <= set(report.stages_ms)
+    reading = sum(report.stages_ms[name] for name in ahead)
+    scoring = sum(ms for name, ms in report.stages_ms.items() if name not in ahead)
+    # Two threads side by side: each has its part within the whole.
+    assert 0.0 < reading <= report.ms_per_frame
+    assert 0.0 < scoring <= report.ms_per_frame
+    assert report.cpu_ratio > 0.0
     assert report.peak_rss_mb > 20
     assert report.backend == "onnxruntime-cpu"
+
+
+def test_cameras_share_the_time(bundle: Bundle, tmp_path: Path) -> None:
+    report = bench(bundle, str(folder(tmp_path / "clip", 6)), cameras=3, frames=5, threads=1)
+    assert report.cameras == 3
+    assert report.frames == 15
+    assert {"decode", "observe", "score"} <= set(report.stages_ms)
+
+
+def test_growth_counts_cells_and_tells_all_rows(bundle: Bundle, tmp_path: Path) -> None:
+    source = str(folder(tmp_path / "clip", 8))
+    result = CliRunner().invoke(
+        bench_command, [str(bundle.root), "--source", source, "--frames", "8", "--growth"]
+    )
+    assert result.exit_code == 0, result.output
+    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines()[2:]]
+    kinds = [row[0].strip().split()[0] for row in rows]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "size": 4, "stride": 4, "window": 4, "mixture": 5,
+    }  # fmt: skip
+    cells = [float(row[2]) for row in rows if row[0].strip() == "stride"]
+    assert cells == sorted(cells)
+    assert cells[-1] > cells[0]
+    assert all(float(row[3]) > 0.0 for row in rows)
+
+
+@pytest.mark.parametrize("other", [["--compute", "cuda"], ["--gpu-report", "report.json"]])
+def test_growth_is_not_measured_on_a_gpu(bundle: Bundle, other: list[str]) -> None:
+    arguments = [str(bundle.root), "--source", "clip", "--growth", *other]
+    error = CliRunner().invoke(bench_command, arguments).exception
+    assert isinstance(error, UsageError)
+    assert "--growth measures on the CPU" in error.what
 
 
 def test_json_has_the_documented_keys_and_stops_where_asked(bundle: Bundle, tmp_path: Path) -> None:
@@ -48,7 +87,8 @@ def test_json_has_the_documented_keys_and_stops_where_asked(bundle: Bundle, tmp_
     assert report["frames"] == 5
     assert set(report) >= {
         "ms_per_frame", "farneback_ms", "ratio", "peak_rss_mb", "stages_ms", "backend",
-        "precision", "frames",
+        "precision", "frames", "cameras", "cpu_ms_per_frame", "cpu_ratio", "start_s",
+        "compute", "places",
     }  # fmt: skip
 
 

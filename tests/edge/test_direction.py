@@ -35,7 +35,8 @@ def observations(flows: list[np.ndarray], fps: float) -> Iterator[Observation]:
             gray=np.zeros((FRAME.height, FRAME.width), np.uint8),
             flow=None,
             coarse_flow=None if flow is None else (flow / fps).astype(np.float32),
-            moved=np.zeros((FRAME.height, FRAME.width), np.bool_),
+            previous=None,
+            threshold=15,
         )
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.inputs import Cells
-from edge.runner import in_pieces
+from edge.runner import energy_map, in_pieces
 
 SIZES = st.lists(st.integers(0, 9), max_size=6)
 
@@ -33,3 +33,15 @@ def test_pieces_hold_every_cell_once_in_order(sizes: list[int], largest: int | N
     else:
         assert all(count == largest for count in counts[:-1])
         assert all(0 < count <= largest for count in counts)
+
+
+def nothing(r: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return np.zeros((len(r), 1), np.float32)
+
+
+def test_energies_lie_where_their_cells_are() -> None:
+    one = Cells(np.array([0, 2]), np.array([1, 0]), (3, 2), warm_up=True, cut=nothing, fresh=False)
+    found = energy_map(one, np.array([4.0, -1.5]))
+    np.testing.assert_array_equal(found.energy, [[0.0, 4.0], [0.0, 0.0], [-1.5, 0.0]])
+    np.testing.assert_array_equal(found.active, [[False, True], [False, False], [True, False]])
+    assert (found.warm_up, found.fresh) == (True, False)

@@ -266,3 +266,19 @@ def test_resize_keeps_the_mean_of_an_area() -> None:
     assert resize(image, 360, 240) is image
     assert resize(image, 180, 120).mean() == pytest.approx(image.mean(), abs=1)
     assert resize(image, 420, 280).shape == (280, 420, 3)
+
+
+def test_moved_pixels_are_those_that_changed_by_more_than_the_threshold() -> None:
+    frame, gate = FrameSpec(width=64, height=48, fps=10.0), GateSpec(threshold=15)
+    observer = Observer(frame, gate)
+    still = np.full((48, 64, 3), 100, np.uint8)
+    changed = still.copy()
+    changed[10:20, 30:40] = 116
+    changed[30:40, 30:40] = 115
+    first = observer.observe(Frame(index=0, time_s=0.0, bgr=still))
+    second = observer.observe(Frame(index=1, time_s=0.1, bgr=changed))
+    assert not first.moved.any()
+    assert first.moved.shape == (48, 64)
+    expected = np.zeros((48, 64), np.bool_)
+    expected[10:20, 30:40] = True
+    np.testing.assert_array_equal(second.moved, expected)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edge.frames import Frame
 from edge.inputs import open_input
+from edge.inputs.windows import unit_planes
 from edge.vision.observe import Observer
 from edge.vision.windows import WindowGrid
 from engines.errors import DataError, UsageError
@@ -128,3 +129,16 @@ def test_sizes_that_cannot_be_are_refused() -> None:
         WindowGrid(80, 120, 100, 20.0, 30.0, 16)
     with pytest.raises(DataError, match="every_s"):
         open_input(spec(every_s=-1), frame=FRAME, gate=GateSpec())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_planes_are_rgb_in_the_unit_range_and_contiguous(channels: int) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 8, 8, channels), dtype=np.uint8)
+    planes = unit_planes(pictures)
+    assert planes.dtype == np.float32
+    assert planes.flags.c_contiguous
+    for n in range(5):
+        for c in range(channels):
+            expected = pictures[n, :, :, channels - 1 - c] / 255.0
+            np.testing.assert_allclose(planes[n, c], expected, rtol=1e-6)
+    assert unit_planes(pictures[:0]).shape == (0, channels, 8, 8)
