@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import structlog
@@ -13,18 +14,25 @@ from calibration.parity import LIMITS, check_parity
 from edge.compute import HOST, Compute
 from edge.gpu.choose import open_compute
 from edge.gpu.runner import DeviceRunner
-from edge.runner import Runner
+from edge.runner import Runner, StreamRunner
 from engines.backends.backend import Backend
 from engines.backends.choose import AUTO, open_backend
 from engines.bundle import Bundle
 from engines.errors import DataError
 from engines.model_spec import StreamSpec
 
+Wrap = Callable[[StreamSpec, Backend], Backend]
+
 _log = structlog.get_logger()
 
 
 def open_parts(
-    bundle: Bundle, *, compute: str | Compute, backend: str, threads: int
+    bundle: Bundle,
+    *,
+    compute: str | Compute,
+    backend: str,
+    threads: int,
+    wrap: Wrap | None = None,
 ) -> tuple[Compute, tuple[Runner, ...]]:
     """Open the device and the networks; each network must pass its parity gate.
 
@@ -36,6 +44,7 @@ def open_parts(
         compute: One of `edge.gpu.choose.COMPUTES`, or one that is open already.
         backend: Name of a backend, or ``auto``.
         threads: Threads of the networks; 0 lets the backend choose.
+        wrap: Put around each network on the host that passed its gate.
 
     Raises:
         DataError: The bundle's parts do not fit together, or a network fails its gate.
@@ -44,16 +53,16 @@ def open_parts(
         TemporaryError: Out of device memory.
     """
     if not isinstance(compute, str):
-        return compute, _open_runners(bundle, compute, backend, threads)
+        return compute, _open_runners(bundle, compute, backend, threads, wrap)
     chosen = open_compute(bundle, name=compute, backend=backend)
-    runners = _open_runners(bundle, chosen, backend, threads)
+    runners = _open_runners(bundle, chosen, backend, threads, wrap)
     networks = [runner for runner in runners if runner.backend is not None]
     whole = all(isinstance(runner, DeviceRunner) for runner in networks)
     if compute != AUTO or chosen is HOST or whole:
         return chosen, runners
     _log.warning("gpu_skipped", reason="a network did not open on it", device=chosen.name)
     _close(runners, chosen)
-    return HOST, _open_runners(bundle, HOST, backend, threads)
+    return HOST, _open_runners(bundle, HOST, backend, threads, wrap)
 
 
 def backend_names(runners: Sequence[Runner]) -> dict[str, str]:
@@ -66,14 +75,17 @@ def backend_names(runners: Sequence[Runner]) -> dict[str, str]:
 
 
 def _open_runners(
-    bundle: Bundle, compute: Compute, backend: str, threads: int
+    bundle: Bundle, compute: Compute, backend: str, threads: int, wrap: Wrap | None
 ) -> tuple[Runner, ...]:
     with ExitStack() as undo:
         undo.callback(compute.close)
         runners = []
         for stream in bundle.model.streams:
-            runners.append(_open_runner(bundle, stream, compute, backend, threads))
-            undo.callback(runners[-1].close)
+            runner = _open_runner(bundle, stream, compute, backend, threads)
+            undo.callback(runner.close)
+            if wrap and isinstance(runner, StreamRunner) and runner.backend is not None:
+                runner = replace(runner, backend=wrap(stream, runner.backend))
+            runners.append(runner)
         undo.pop_all()
     return tuple(runners)
 

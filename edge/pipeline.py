@@ -20,7 +20,7 @@ from edge.compute import HOST, Compute
 from edge.frames import EnergyMap, Frame, ScoreMap, StreamScore
 from edge.inputs import Cells
 from edge.observing import Observing
-from edge.open_parts import backend_names, open_parts
+from edge.open_parts import Wrap, backend_names, open_parts
 from edge.runner import Runner, StreamRunner, energy_map, in_pieces
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from edge.scoring.fusion import fuse, pool
@@ -191,6 +191,7 @@ class Pipeline(StreamPipeline):
         backend: Name of a backend, or ``auto``.
         threads: Threads of the networks; 0 lets the backend choose.
         compute: ``auto``, ``cpu`` or ``cuda`` (see `edge.gpu.choose`), or one that is open.
+        wrap: Put around each network on the host that passed its gate.
 
     Raises:
         DataError: The bundle's parts do not fit together.
@@ -206,10 +207,13 @@ class Pipeline(StreamPipeline):
         backend: str = AUTO,
         threads: int = 0,
         compute: str | Compute = AUTO,
+        wrap: Wrap | None = None,
     ) -> None:
         self.bundle = bundle
         self._model = bundle.model
-        place, runners = open_parts(bundle, compute=compute, backend=backend, threads=threads)
+        place, runners = open_parts(
+            bundle, compute=compute, backend=backend, threads=threads, wrap=wrap
+        )
         self.backends = backend_names(runners)
         """Backend and precision of each stream's network, for logs, events and reports."""
         super().__init__(

@@ -24,6 +24,7 @@ from engines.model_spec import MapSpec, ModelSpec, TrainingRecord
 from trainer.normal_clip import NormalClip
 from trainer.preset import Preset
 from trainer.recalibrate import HOURS_PER_DAY, recalibrate
+from trainer.remembered_answers import RememberedAnswers
 from trainer.stream_parts import (
     Arrays,
     Samples,
@@ -61,6 +62,7 @@ def assemble_bundle(
     threshold: Sequence[NormalClip],
     record: TrainingRecord,
     threads: int = 0,
+    answers: RememberedAnswers | None = None,
     progress: Progress = lambda _: None,
 ) -> Bundle:
     """Fit statistics and threshold and write the bundle into `root`.
@@ -74,6 +76,7 @@ def assemble_bundle(
         threshold: Clips for the threshold.
         record: How the bundle came to be.
         threads: Threads of the networks; 0 lets the backend choose.
+        answers: Of the networks, for the threshold; None: all are computed.
         progress: Told what is being done, in words.
 
     Raises:
@@ -114,7 +117,8 @@ def assemble_bundle(
     bundle = write_bundle(root, model=model, alarm=None, files=files)
     progress("threshold")
     rule = preset.calibration
-    with Pipeline(bundle, threads=threads) as pipeline:
+    wrap = None if answers is None else answers.wrap(bundle)
+    with Pipeline(bundle, threads=threads, wrap=wrap) as pipeline:
         alarm = recalibrate(
             pipeline,
             threshold,

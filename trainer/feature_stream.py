@@ -98,7 +98,7 @@ def build_feature_stream(
         gate=preset.gate,
         frames=settings.frames,
         mirrored=settings.mirrored,
-        folder=run.patches("features") / stream.name,
+        folder=run.patches / "features" / stream.name,
         progress=progress,
         cache=cache,
     )
@@ -179,7 +179,7 @@ def _encoder(
         spec,
         teacher,
         preset=preset,
-        folder=run.patches("lessons") / stream.name,
+        folder=run.patches / "lessons" / stream.name,
         progress=progress,
     )
     teacher.close()

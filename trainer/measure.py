@@ -11,6 +11,9 @@ from trainer.preset_sections import StreamPreset
 from trainer.progress import TrainingProgress
 from trainer.window_size import measure_window_size
 
+Measured = dict[str, dict[str, float]]
+"""Options by stream name that were measured on the footage."""
+
 
 def measure_options(
     stream: StreamPreset,

@@ -45,9 +45,10 @@ class RunDirectory:
         """True once the bundle was written, and while it is there."""
         return bool(self.record["finished"]) and (self.bundle / MANIFEST_NAME).is_file()
 
-    def patches(self, part: str) -> Path:
-        """Folder of the patch stores of one part of the clips."""
-        return self.root / "patches" / part
+    @property
+    def patches(self) -> Path:
+        """Folder of the patch stores: `fit` and `held_out`, and in them one of each stream."""
+        return self.root / "patches"
 
     def stream(self, name: str) -> Path:
         """Folder of a stream."""
@@ -64,7 +65,7 @@ class RunDirectory:
 
     def drop_patches(self) -> None:
         """Remove the patch stores: hundreds of megabytes that the data set can make again."""
-        shutil.rmtree(self.root / "patches", ignore_errors=True)
+        shutil.rmtree(self.patches, ignore_errors=True)
 
 
 def open_run(

@@ -13,21 +13,18 @@ from engines.bundle import Bundle, load_bundle
 from engines.model_spec import TrainingRecord
 from trainer.assemble import assemble_bundle, versions
 from trainer.clip_split import ClipSplit, count_frames, split_clips
-from trainer.collect import collect_patches
 from trainer.datasets.clip import Dataset
 from trainer.direction_stream import build_direction_stream, build_random_stream
 from trainer.distributed import Ranks
 from trainer.feature_stream import build_feature_stream
-from trainer.measure import measure_options
-from trainer.patch_store import PatchStore
+from trainer.measure import Measured, measure_options
+from trainer.patch_streams import PatchStreams
 from trainer.preset import Preset
 from trainer.progress import SilentTraining, TrainingProgress
 from trainer.run_directory import RunDirectory, open_run
+from trainer.shared_work import SharedWork
 from trainer.stream_parts import StreamParts
-from trainer.train_stream import TrainedStream, train_stream
-
-Measured = dict[str, dict[str, float]]
-"""Options by stream name that were measured on the footage."""
+from trainer.train_stream import TrainedStream
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,8 @@ class TrainingRequest:
         command: The command line, for the record.
         threads: CPU threads of this machine.
         keep_patches: Leave the patch stores in the run directory.
-        feature_cache: Folder of window features that runs on the same data set share; None: each
-            run has its own.
+        shared: Folder of what runs on the same data set share: window features, patches, trained
+            encoders; None: each run has its own.
     """
 
     dataset: Dataset
@@ -53,7 +50,12 @@ class TrainingRequest:
     command: str
     threads: int
     keep_patches: bool = False
-    feature_cache: Path | None = None
+    shared: Path | None = None
+
+    @property
+    def shared_work(self) -> SharedWork | None:
+        """What lies in `shared`."""
+        return None if self.shared is None else SharedWork(self.shared)
 
 
 def run_training(
@@ -82,7 +84,7 @@ def run_training(
     run, measured = prepared
     if run.finished:
         return load_bundle(run.bundle) if ranks.first else None
-    trained = _train_streams(run, preset, measured, ranks, progress)
+    trained = _patch_streams(request, run, preset, split, measured, progress).train(ranks)
     if not ranks.first:
         return None
     streams = _parts(preset, measured, trained, split, run, request, ranks.device, progress)
@@ -98,6 +100,7 @@ def run_training(
         threshold=split.threshold,
         record=_record(request, preset, split, run, seconds),
         threads=request.threads,
+        answers=None if request.shared_work is None else request.shared_work.answers,
         progress=progress.say,
     )
     if not request.keep_patches:
@@ -141,29 +144,7 @@ def _prepare(
     )
     run.note(fit_frames=sum(count_frames(clip) for clip in split.fit))
     measured = _measure(run, preset, split, progress)
-    inputs = {s.name: s.train_input(measured[s.name]) for s in preset.patch_streams}
-    if not inputs:
-        return run, measured
-    parts = [
-        ("fit", split.fit, preset.training.patches),
-        ("held_out", split.held_out, preset.training.held_out_patches),
-    ]
-    for name, clips, budget in parts:
-        stores = collect_patches(
-            clips,
-            inputs,
-            frame=preset.frame,
-            gate=preset.gate,
-            budget=budget,
-            folder=run.patches(name),
-            seed=preset.seed,
-            title=f"patches ({name.replace('_', ' ')})",
-            progress=progress,
-        )
-        counts = ", ".join(f"{store.count} {stream}" for stream, store in stores.items())
-        progress.say(f"patches {name.replace('_', ' ')}: {counts}")
-        for store in stores.values():
-            store.close()
+    _patch_streams(request, run, preset, split, measured, progress).collect()
     return run, measured
 
 
@@ -183,34 +164,15 @@ def _measure(
     return known
 
 
-def _train_streams(
+def _patch_streams(
+    request: TrainingRequest,
     run: RunDirectory,
     preset: Preset,
+    split: ClipSplit,
     measured: Measured,
-    ranks: Ranks,
     progress: TrainingProgress,
-) -> list[TrainedStream]:
-    """Every stream in turn; the list is empty on ranks other than 0."""
-    trained = []
-    for stream in preset.patch_streams:
-        with (
-            PatchStore(run.patches("fit") / stream.name) as fit,
-            PatchStore(run.patches("held_out") / stream.name) as held_out,
-        ):
-            result = train_stream(
-                fit,
-                held_out,
-                preset=preset,
-                stream=stream,
-                spec=stream.test_input(measured[stream.name]),
-                folder=run.stream(stream.name),
-                seed=preset.seed,
-                ranks=ranks,
-                progress=progress,
-            )
-        if result is not None:
-            trained.append(result)
-    return trained
+) -> PatchStreams:
+    return PatchStreams(run, preset, split, measured, request.shared_work, progress)
 
 
 def _parts(
@@ -237,7 +199,7 @@ def _parts(
                 threads=request.threads,
                 device=device,
                 progress=progress,
-                cache=request.feature_cache,
+                cache=request.shared,
             )
         elif stream.encoder == "place":
             parts[stream.name] = build_direction_stream(

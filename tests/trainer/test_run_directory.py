@@ -68,7 +68,7 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
 
 def test_patches_can_be_dropped(tmp_path: Path) -> None:
     run = start(tmp_path)
-    run.patches("fit").mkdir(parents=True)
+    (run.patches / "fit").mkdir(parents=True)
     run.drop_patches()
     run.drop_patches()
     assert not (tmp_path / "patches").exists()

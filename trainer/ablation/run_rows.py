@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from edge.pipeline import Pipeline
 from engines.atomic import write_text
 from engines.bundle import Bundle
 from engines.errors import VigilError
@@ -30,6 +31,7 @@ from trainer.preset import Preset
 from trainer.progress import SilentTraining, TrainingProgress
 from trainer.run_directory import RECORD_NAME
 from trainer.run_training import TrainingRequest, run_training
+from trainer.shared_work import SharedWork
 
 
 @dataclass(frozen=True)
@@ -148,24 +150,39 @@ def _run_pair(
         resume=True,
         command=request.command,
         threads=request.threads,
-        feature_cache=study.cache,
+        shared=study.cache,
     )
     bundle = run_training(training, ranks, watch.training)
     assert bundle is not None  # one process only
     watch.training.end()
     with watch.evaluation() as progress:
+        answers = SharedWork(study.cache).answers
         evaluation = evaluate_bundle(
-            bundle, request.dataset, threads=request.threads, baseline=False, progress=progress
+            bundle,
+            request.dataset,
+            threads=request.threads,
+            baseline=False,
+            open_pipeline=lambda one: Pipeline(
+                one, threads=request.threads, wrap=answers.wrap(one)
+            ),
+            progress=progress,
         )
     record = json.loads((training.out / RECORD_NAME).read_bytes())
-    figures = _figures(bundle, evaluation, row.name, key, float(record["seconds"]))
+    figures = _figures(bundle, evaluation, row.name, key, float(record["seconds"]), answers.saved_s)
     write_text(study.pair(row.name, seed) / EVALUATION_NAME, json_from_evaluation(evaluation))
     study.finish(row.name, figures)
     study.prune(row.name, seed, keep_bundle=request.keep_bundles)
     return figures
 
 
-def _figures(bundle: Bundle, evaluation: Evaluation, row: str, key: str, train_s: float) -> Figures:
+def _figures(
+    bundle: Bundle,
+    evaluation: Evaluation,
+    row: str,
+    key: str,
+    train_s: float,
+    saved_s: float,
+) -> Figures:
     speed, streams = evaluation.speed, bundle.model.streams
     return Figures(
         key=key,
@@ -175,7 +192,7 @@ def _figures(bundle: Bundle, evaluation: Evaluation, row: str, key: str, train_s
         streams={name: _scores(found) for name, found in evaluation.streams.items()},
         weights={stream.name: stream.weight for stream in streams},
         parameters=sum(stream.network.parameters for stream in streams if stream.network),
-        ms_per_frame=1000.0 * speed.score_s / max(speed.frames, 1),
+        ms_per_frame=1000.0 * (speed.score_s + saved_s) / max(speed.frames, 1),
         train_minutes=train_s / 60.0,
         frames=speed.frames,
         threads=speed.threads,

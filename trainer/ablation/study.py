@@ -5,7 +5,8 @@ rows/ROW/seedN/figures.json        what the table needs, written last: the pair 
 rows/ROW/seedN/evaluation.json     all figures of its evaluation
 rows/ROW/seedN/failure.json        why the pair could not be done
 rows/ROW/seedN/run/                its run directory; recipe, record and loss curves stay
-cache/...                          features that rows share, until the plan is complete
+cache/...                          what rows share, until the plan is complete: features, patches,
+                                   trained encoders
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Study:
 
     @property
     def cache(self) -> Path:
-        """Folder of the features that rows share."""
+        """Folder of what rows share."""
         return self.root / "cache"
 
     def pair(self, row: str, seed: int) -> Path:
@@ -192,7 +193,7 @@ class Study:
         (self.pair(row, seed) / _CLAIM_NAME).unlink(missing_ok=True)
 
     def drop_cache(self) -> None:
-        """Remove the shared features: the footage can give them again."""
+        """Remove what rows shared: the footage can give it again."""
         shutil.rmtree(self.cache, ignore_errors=True)
 
 
