@@ -33,7 +33,12 @@ from engines.errors import InternalError, UsageError
     help="Score so many copies of SOURCE side by side.",
 )
 @click.option("--threads", type=click.IntRange(0), default=0, help="Threads of the networks.")
-@click.option("--backend", default=AUTO, show_default=True, help="Backend of the networks.")
+@click.option(
+    "--backend",
+    default=AUTO,
+    show_default=True,
+    help="Of the networks; NAME, NAME/PRECISION or auto/PRECISION, such as auto/int8.",
+)
 @click.option(
     "--compute",
     type=click.Choice(COMPUTES),

@@ -43,7 +43,7 @@ def open_compute(bundle: Bundle, *, name: str = AUTO, backend: str = AUTO) -> Co
         )
     if name == CUDA:
         return GpuCompute(open_device())
-    if name == AUTO and backend in (AUTO, TENSORRT) and _is_prepared(bundle):
+    if name == AUTO and backend.partition("/")[0] in (AUTO, TENSORRT) and _is_prepared(bundle):
         try:
             fast_preset()  # the kernels fit this OpenCV's flow
             return GpuCompute(open_device())

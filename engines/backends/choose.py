@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final, get_args
 
 import structlog
 
@@ -22,6 +23,7 @@ from engines.model_spec import NetworkSpec, Precision
 from engines.plan_cache import PlanCache, default_folder
 
 AUTO = "auto"
+PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 LARGE_PARAMETERS = 1_000_000
 """From here on OpenVINO's INT8 saves more than its calls cost. CPU milliseconds, one thread, ONNX
 Runtime FP32 against OpenVINO INT8: 0.2 M parameters, 36 patches of 32 px, 0.9 and 1.3; 2.9 M, 75
@@ -118,30 +120,30 @@ def open_backend(
     Args:
         bundle: The verified bundle.
         network: The network, as the model describes it.
-        name: A key of `BACKENDS` or `STAND_INS`, or ``auto``.
+        name: A key of `BACKENDS` or `STAND_INS`, or ``auto``; with ``/PRECISION`` behind it, as in
+            ``auto/int8``, no other precision is taken.
         threads: Threads inside one operator; 0 lets the library choose.
         stream: Handle of the CUDA stream to run on, where the backend has one; 0: its own.
         gate: What a backend must pass when its network is loaded; None: nothing.
 
     Raises:
-        UsageError: No backend of that name.
+        UsageError: No backend or precision of that name.
         DataError: The bundle holds no precision that the backend runs, a file it cannot load, or
             none passes the gate.
         UnavailableError: What the backend needs is not there: a library, a driver, a plan.
     """
     known = {**BACKENDS, **STAND_INS}
-    if name != AUTO and name not in known:
-        raise UsageError(
-            f"there is no backend {name!r}", mend=f"choose one of {', '.join((AUTO, *BACKENDS))}"
-        )
+    name, wanted = _name_and_precision(name, known)
     refusal: UnavailableError | None = None
     candidates = list(BACKENDS) if name == AUTO else [name]
     for candidate in candidates:
         make, precisions = known[candidate]
         for precision in precisions:
-            if precision not in network.files:
+            if precision not in network.files or wanted not in (None, precision):
                 continue
-            if name == AUTO and not _worth_trying(bundle, candidate, network, precision):
+            if name == AUTO and not _worth_trying(
+                bundle, candidate, network, precision, insisted=wanted is not None
+            ):
                 continue
             backend = make(network, precision, Resources(threads, stream))
             try:
@@ -156,12 +158,34 @@ def open_backend(
             return backend
     if refusal is not None:
         raise refusal
+    held = ", ".join(network.files) or "no file"
+    if wanted is not None and wanted not in network.files:
+        raise DataError(
+            f"the bundle has {held} for this network, and no {wanted}",
+            where=str(bundle.root),
+            mend="make it with vigil calibrate --int8"
+            if wanted == "int8"
+            else "train the bundle again, or choose another precision",
+        )
     raise DataError(
-        f"the bundle has {', '.join(network.files) or 'no file'} for this network, "
-        f"which {', '.join(candidates)} cannot run",
+        f"the bundle has {held} for this network, "
+        f"which {', '.join(candidates)} cannot run{'' if wanted is None else f' as {wanted}'}",
         where=str(bundle.root),
         mend="export the bundle with an fp32 network",
     )
+
+
+def _name_and_precision(name: str, known: Mapping[str, object]) -> tuple[str, str | None]:
+    backend, slash, precision = name.partition("/")
+    if backend != AUTO and backend not in known:
+        raise UsageError(
+            f"there is no backend {backend!r}", mend=f"choose one of {', '.join((AUTO, *BACKENDS))}"
+        )
+    if slash and precision not in PRECISIONS:
+        raise UsageError(
+            f"there is no precision {precision!r}", mend=f"choose one of {', '.join(PRECISIONS)}"
+        )
+    return backend, precision or None
 
 
 def _load(backend: Backend, file: Path, gate: Gate | None, *, auto: bool) -> None:
@@ -190,13 +214,13 @@ def _pass(gate: Gate, backend: Backend, *, may_fail: bool) -> None:
 
 
 def _worth_trying(
-    bundle: Bundle, candidate: str, network: NetworkSpec, precision: Precision
+    bundle: Bundle, candidate: str, network: NetworkSpec, precision: Precision, *, insisted: bool
 ) -> bool:
     """Whether ``auto`` should load this backend; cheap, and needs none of their libraries."""
     if candidate == TENSORRT:
         return plan_was_built(bundle.path(network.files[precision]))
     if candidate == OpenVinoCpu.name:
-        large = network.parameters >= LARGE_PARAMETERS
+        large = insisted or network.parameters >= LARGE_PARAMETERS
         return large and precision == "int8" and find_spec("openvino") is not None
     return True
 

@@ -8,7 +8,9 @@ import click
 import cv2
 from rich.console import Console
 
+from edge.pipeline import Pipeline
 from engines.atomic import write_text
+from engines.backends.choose import AUTO
 from engines.bundle import load_bundle
 from trainer.datasets.layouts import layout_names, open_dataset
 from trainer.evaluation.clip_progress import ConsoleProgress
@@ -45,6 +47,12 @@ STANDARD_OUTPUT = "-"
     help="Threads of networks and pictures; 0 lets the libraries choose.",
 )
 @click.option(
+    "--backend",
+    default=AUTO,
+    show_default=True,
+    help="Of the networks; NAME, NAME/PRECISION or auto/PRECISION, such as auto/int8.",
+)
+@click.option(
     "--baseline/--no-baseline",
     default=True,
     show_default=True,
@@ -59,6 +67,7 @@ def evaluate(
     json_file: str | None,
     html_file: Path | None,
     threads: int,
+    backend: str,
     baseline: bool,
 ) -> None:
     """Measure BUNDLE on the test clips of a data set.
@@ -75,7 +84,12 @@ def evaluate(
     dataset = open_dataset(folder, layout=layout, fps=fps)
     with ConsoleProgress() as progress:
         result = evaluate_bundle(
-            loaded, dataset, threads=threads, baseline=baseline, progress=progress
+            loaded,
+            dataset,
+            threads=threads,
+            baseline=baseline,
+            open_pipeline=lambda one: Pipeline(one, backend=backend, threads=threads),
+            progress=progress,
         )
     to_stdout = json_file == STANDARD_OUTPUT
     print_evaluation(result, Console(stderr=to_stdout))
