@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from edge.capture.source import Source
+from edge.capture.source import Searchable, Source
 from edge.frames import Frame
 from engines.errors import DataError
 from trainer.normal_clip import NormalClip
@@ -55,7 +55,7 @@ class ClipSection:
 
 
 class _SectionSource:
-    """Skips to the section; frames before it are decoded and dropped."""
+    """Searches for the section where the source can, else drops the frames before it."""
 
     def __init__(self, section: ClipSection) -> None:
         self._section = section
@@ -83,6 +83,8 @@ class _SectionSource:
 
     def __enter__(self) -> Source:
         self._source.__enter__()
+        if isinstance(self._source, Searchable):
+            self._source.skip_to(self._section.start)
         return self
 
     def __exit__(

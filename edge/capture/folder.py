@@ -47,6 +47,7 @@ class FolderSource:
         self._folder = folder
         self._repeat = repeat_unreadable
         self._paths: list[Path] = []
+        self._first = 0
         self._log = structlog.get_logger().bind(source=self.name)
 
     def __enter__(self) -> FolderSource:
@@ -59,7 +60,12 @@ class FolderSource:
         self._paths = list_images(self._folder)
         self.frame_count = len(self._paths)
         self.skipped = 0
+        self._first = 0
         return self
+
+    def skip_to(self, index: int) -> None:
+        """Let the iteration start with picture `index`, without decoding those before it."""
+        self._first = index
 
     def __exit__(
         self,
@@ -78,7 +84,7 @@ class FolderSource:
         first: tuple[Path, tuple[int, ...]] | None = None
         previous: NDArray[np.uint8] | None = None
         leading: list[int] = []  # unreadable pictures before the first readable one
-        for index, path in enumerate(self._paths):
+        for index, path in enumerate(self._paths[self._first :], start=self._first):
             picture = read_image(path)
             if picture is None:
                 self._count_unreadable(index, path)

@@ -27,8 +27,14 @@ class Capture(Protocol):
     def read(self) -> tuple[bool, Any]:
         """Next picture: (True, array) or (False, None)."""
 
+    def grab(self) -> bool:
+        """Pass the next picture; False at the end."""
+
     def get(self, prop: int, /) -> float:
         """Value of a property, 0 if unknown."""
+
+    def set(self, prop: int, value: float, /) -> bool:
+        """Change a property; False if it cannot be."""
 
     def release(self) -> None:
         """Close it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from edge.capture.camera import CameraSource, is_device
@@ -61,6 +61,14 @@ class Source(Protocol):
     ) -> None: ...
 
     def __iter__(self) -> Iterator[Frame]: ...
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """A recording that need not be read from its beginning."""
+
+    def skip_to(self, index: int) -> None:
+        """Once entered: let the iteration start with the frame of this index."""
 
 
 def is_live_address(spec: str) -> bool:

@@ -16,6 +16,9 @@ from edge.capture.timing import DEFAULT_FPS, checked_fps, is_plausible_fps
 from edge.frames import Frame
 from engines.errors import DataError, InputMissingError, UsageError
 
+# Frames that are passed in the time a search takes.
+_WORTH_SEARCHING = 100
+
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 )
@@ -75,6 +78,7 @@ class VideoSource:
         self.skipped = 0
         self._path = path
         self._capture: Capture | None = None
+        self._first = 0
         self._log = structlog.get_logger().bind(source=self.name)
 
     def __enter__(self) -> VideoSource:
@@ -90,7 +94,32 @@ class VideoSource:
         self.fps = self._given_fps or header.fps
         self.frame_count = header.frame_count
         self.skipped = 0
+        self._first = 0
         return self
+
+    def skip_to(self, index: int) -> None:
+        """Let the iteration start with frame `index`, without decoding all frames before it.
+
+        The file is searched from the key frame before; where it cannot be searched, or says that it
+        has come out elsewhere, the frames are passed one by one.
+        """
+        if self._capture is None:
+            raise RuntimeError("a source is entered before it is searched")
+        if index < _WORTH_SEARCHING:
+            self._pass(index)
+            return
+        self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+        if self._capture.get(cv2.CAP_PROP_POS_FRAMES) == index:
+            self._first = index
+            return
+        self._capture.release()
+        self._capture = _open_file(self._path)
+        self._pass(index)
+
+    def _pass(self, count: int) -> None:
+        assert self._capture is not None
+        while self._first < count and self._capture.grab():
+            self._first += 1
 
     def __exit__(
         self,
@@ -110,7 +139,7 @@ class VideoSource:
         """
         if self._capture is None:
             raise RuntimeError("a source is iterated inside its `with` block")
-        index = 0
+        index = self._first
         size: tuple[int, ...] | None = None
         while True:
             ok, picture = self._capture.read()
@@ -131,7 +160,7 @@ class VideoSource:
 
     def _finish(self, decoded: int) -> None:
         """Report what the header promised and the file did not hold."""
-        if decoded == 0:
+        if decoded == self._first == 0:
             raise DataError(
                 "No frame of the video can be decoded",
                 where=self.name,

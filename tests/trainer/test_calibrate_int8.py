@@ -17,6 +17,7 @@ from edge.cli.main import _run
 from edge.pipeline import Pipeline
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.bundle import Bundle, load_bundle
+from engines.manifest import SIGNATURE_NAME
 from engines.qdq_check import build_problems
 from trainer.cli.calibrate import calibrate
 from trainer.datasets.layouts import open_normal
@@ -146,3 +147,12 @@ def test_every_clip_gives_its_share_of_the_sample(bundle: Bundle, normal: Path) 
         assert patches.shape == (80, 3, 28, 28)
         assert patches.dtype == np.float32
         assert 0.0 <= patches.min() < patches.max() <= 1.0
+
+
+def test_that_a_signature_is_gone_is_said(bundle: Bundle, normal: Path) -> None:
+    (bundle.root / SIGNATURE_NAME).write_bytes(b"of the bundle as it was")
+    arguments = ("--int8", bundle.root, "--footage", normal, "--patches", 200, "--threads", 1)
+    assert "signature" not in call(*arguments, "--dry-run").stderr
+    assert (bundle.root / SIGNATURE_NAME).is_file()
+    assert "sign it again with vigil bundle sign" in call(*arguments).stderr
+    assert not (bundle.root / SIGNATURE_NAME).exists()

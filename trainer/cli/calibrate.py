@@ -14,6 +14,7 @@ from calibration.alarm_rule import AlarmRule
 from calibration.parity import RANK_PATCHES
 from edge.pipeline import Pipeline
 from engines.bundle import load_bundle, replace_alarm
+from engines.manifest import SIGNATURE_NAME
 from engines.model_spec import AlarmSpec
 from trainer.datasets.layouts import open_normal
 from trainer.evaluation.clip_progress import ConsoleProgress
@@ -112,6 +113,7 @@ def calibrate(
     if threads:
         cv2.setNumThreads(threads)
     loaded = load_bundle(bundle)
+    signed = (bundle / SIGNATURE_NAME).exists()
     if false_alarms_per_day is None:
         with ConsoleProgress() as progress:
             streams = quantise_bundle(
@@ -125,6 +127,7 @@ def calibrate(
                 progress=progress,
             )
         _tell_int8(streams, bundle, written=not dry_run, as_json=as_json)
+        _tell_unsigned(bundle, was_signed=signed and not dry_run)
         return
     clips = open_normal(normal, fps=fps)
     with Pipeline(loaded, threads=threads) as pipeline, ConsoleProgress() as progress:
@@ -143,6 +146,16 @@ def calibrate(
         click.echo(json.dumps(_json_values(alarm, loaded.alarm, written=not dry_run), indent=2))
     for line in _lines(alarm, loaded.alarm, bundle, written=not dry_run):
         click.echo(line, err=as_json)
+    _tell_unsigned(bundle, was_signed=signed and not dry_run)
+
+
+def _tell_unsigned(bundle: Path, *, was_signed: bool) -> None:
+    if was_signed:
+        click.echo(
+            "the signature was of the bundle as it was, and is gone: sign it again with "
+            f"vigil bundle sign {bundle}",
+            err=True,
+        )
 
 
 def _tell_int8(
