@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from support.small_networks import LATENT, convolutional, patches
 
+from calibration import int8_search
 from calibration.int8_search import Int8Network, Pair, quantise
-from calibration.parity import LIMITS, Energy
+from calibration.parity import LIMITS, RANK_PATCHES, Energy
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.errors import DataError
 from engines.qdq_check import build_problems
@@ -95,3 +96,23 @@ def test_too_few_patches_are_refused(tmp_path: Path) -> None:
             input_name="patches",
             output_name="latent",
         )
+
+
+def test_every_backend_that_will_be_asked_is_asked_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second backend whose rounding spoils the order on the golden patches: no layer will do."""
+
+    class Spoiling(OnnxRuntimeCpu):
+        name = "spoiling"
+
+        def infer(self, batch: np.ndarray) -> np.ndarray:
+            return super().infer(batch)[::-1]
+
+    expected = latents(convolutional(), PATCHES, tmp_path)
+    golden = (PATCHES[:RANK_PATCHES], expected[:RANK_PATCHES])
+    assert search(convolutional(), tmp_path, golden=golden)[0].skipped == ()
+    monkeypatch.setattr(int8_search, "_gatekeepers", lambda: [OnnxRuntimeCpu, Spoiling])
+    with pytest.raises(DataError, match="INT8 changes too much") as error:
+        search(convolutional(), tmp_path, golden=golden)
+    assert "spoiling" in error.value.what
