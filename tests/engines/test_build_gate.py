@@ -22,6 +22,7 @@ from support.small_networks import convolutional, patches
 
 from calibration.activation_ranges import activation_ranges
 from engines.bundle import load_bundle
+from engines.half_precision import fp16_from_fp32
 from engines.qdq_check import build_problems
 from engines.qdq_network import plain_fp32, qdq_from_ranges, quantisable_layers
 
@@ -46,7 +47,7 @@ def build_all(files: list[Path]) -> Outcomes:
 
 
 def exported(folder: Path) -> dict[str, tuple[str, Path]]:
-    """Name to precision and file: all shipped networks, and an INT8 twin of each."""
+    """Name to precision and file: all shipped networks, with the twins that are not shipped."""
     found: dict[str, tuple[str, Path]] = {}
     for root in sorted(path.parent for path in REFERENCE.glob("*/manifest.json")):
         bundle = load_bundle(root)
@@ -54,6 +55,9 @@ def exported(folder: Path) -> dict[str, tuple[str, Path]]:
             if stream.network is None:
                 continue
             files = {p: bundle.path(f) for p, f in stream.network.files.items()}
+            if "fp16" not in files:
+                files["fp16"] = folder / f"{root.name}.{stream.name}.fp16.onnx"
+                files["fp16"].write_bytes(fp16_from_fp32(files["fp32"].read_bytes()))
             if "int8" not in files:
                 assert stream.parity is not None
                 golden = bundle.arrays(stream.parity)["patches"].astype(np.float32)
@@ -106,9 +110,20 @@ def test_every_convolution_runs_in_the_precision_of_its_file(
         missing = set(convolutions) - set(types)
         # A last 1 x 1 convolution before a mean may be done behind it, as a matrix product.
         assert missing <= {convolutions[-1]}, f"{name}: has the plan's text another format?"
-        wanted = [CONV_TYPE[precision]] * 2
-        found = {n: types[n] for n in convolutions if n in types and types[n] != wanted}
+        quantised = {
+            o for n in model.graph.node if n.op_type == "DequantizeLinear" for o in n.output
+        }
+        wanted = {
+            node.name: [CONV_TYPE[precision]] * 2
+            if precision != "int8" or node.input[1] in quantised
+            else ["float"] * 2  # left in FP32 by the search
+            for node in model.graph.node
+            if node.op_type == "Conv"
+        }
+        found = {n: types[n] for n in convolutions if n in types and types[n] != wanted[n]}
         assert found == {}, name
+        if precision == "int8":
+            assert sum(types[n] == ["int8"] * 2 for n in types) > len(convolutions) / 2
 
 
 def _unsigned_shift(graph: Any) -> None:
