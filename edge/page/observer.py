@@ -64,6 +64,14 @@ class PageObserver(Observer):
         """Note how a camera stands."""
         self._inbox.put({"kind": "camera", "camera": _camera(status)}, soon=True)
 
+    def regrouped(self, cameras: Iterable[CameraStatus]) -> None:
+        """Show these, and no others any more."""
+        statuses = list(cameras)
+        self._inbox.forget_others({status.name for status in statuses})
+        self._inbox.put({"kind": "cameras", "names": [status.name for status in statuses]})
+        for status in statuses:
+            self.camera_changed(status)
+
     def scored(self, camera: str, frame: Frame, scored: ScoreMap) -> None:
         """Note the newest picture and its score."""
         moment = frame.captured_at or self._clock.utc()
@@ -100,4 +108,5 @@ def _camera(status: CameraStatus) -> Message:
         "since": rfc3339(status.since),
         "flags": list(status.flags),
         "losses": status.losses,
+        "threshold": status.threshold,
     }

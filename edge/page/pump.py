@@ -186,7 +186,7 @@ class Pump:
 
     def _picture(self, camera: str, sight: Sight) -> tuple[Message, bytes]:
         jpeg = small_jpeg(sight.bgr, PICTURE_WIDTH)
-        grey, low, high = grey_of(sight.map, float(self._board.device["threshold"]))
+        grey, low, high = grey_of(sight.map, self._board.threshold_of(camera))
         _, png = cv2.imencode(".png", grey)
         message = {
             "kind": "picture",
