@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -30,7 +31,7 @@ from edge.events.recorder import Recorder
 from edge.events.tracker import Detector
 from edge.home_assistant import HomeAssistant
 from edge.loop import Loop
-from edge.observer import Observer, Observers
+from edge.observer import CameraStatus, Observer, Observers
 from edge.publish.outbox import Outbox
 from edge.publish.outbox_thread import OutboxThread
 from edge.publish.publisher import Publisher
@@ -220,7 +221,7 @@ class Daemon:
         _log.info("config_applied", cameras=[job.name for job in jobs])
         self._loop.hand_on(messages)
         for status in former:
-            self._observers.tell(lambda one, status=status: one.camera_changed(status))
+            self._observers.tell(partial(_tell_change, status))
         if not self._group.changing:
             self._observers.tell(lambda one: one.regrouped(self._group.statuses()))
 
@@ -275,3 +276,7 @@ class Daemon:
             stopped=self._stops > 0,
             cameras=cameras,
         )
+
+
+def _tell_change(status: CameraStatus, observer: Observer) -> None:
+    observer.camera_changed(status)
