@@ -40,7 +40,7 @@ MENDS: Mapping[str, str] = {
     "outbox_thread_failed": "the daemon ends and is started again; report it with the traceback",
     "page_events_not_read": "the page begins with an empty list; the events themselves are safe",
     "page_events_not_written": "is the disk full? df -h; after a restart the page's list is empty",
-    "page_failed": _REPORT,
+    "page_failed": "it begins again by itself; report it with the traceback",
     "page_process_lost": "started again by itself; if it goes on: is page.port taken? ss -ltnp",
     "page_token_refused": "somebody gave a wrong token; if it was not you: who is at that address?",
     "picture_not_written": "is the disk full, or the media folder not ours? df -h, ls -ld",
