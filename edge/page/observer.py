@@ -16,7 +16,7 @@ from edge.page.pump import Pump
 from edge.page.settings import PageSettings
 from edge.page.wire import Message
 
-_STOP_S = 8.0
+STOP_S = 8.0
 
 
 class PageObserver(Observer):
@@ -93,7 +93,7 @@ class PageObserver(Observer):
 
     def stopped(self) -> None:
         """Serve no longer."""
-        self._pump.stop(_STOP_S)
+        self._pump.stop(STOP_S)
 
 
 def _milliseconds(moment: datetime.datetime) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import struct
 import subprocess
 import sys
 import time
@@ -55,6 +56,19 @@ class TestFrameRing:
         huge = np.broadcast_to(np.zeros(3, np.uint8), (1, MAX_PIXELS + 1, 3))
         with pytest.raises(DataError, match="larger than"):
             ring.write(huge, FrameMeta(1, 0, 0, MAX_PIXELS + 1, 1))
+        assert ring.newest() is None
+        ring.close()
+
+    @pytest.mark.parametrize(("width", "height"), [(0, 0), (0, 9), (2**32 - 1, 2**32 - 1)])
+    def test_a_writer_that_was_taken_over_cannot_make_the_reader_read_beyond(
+        self, width: int, height: int
+    ) -> None:
+        ring = FrameRing.create()
+        ring.write(np.zeros((4, 5, 3), np.uint8), FrameMeta(1, 0, 0, 5, 4))
+        assert ring.newest() is not None
+        sides = struct.pack("<II", 5, 4)
+        at = ring._map.find(sides)
+        ring._map[at : at + len(sides)] = struct.pack("<II", width, height)
         assert ring.newest() is None
         ring.close()
 

@@ -46,7 +46,7 @@ topics = Topics("gate-01")
 cameras = ("yard", "door")
 
 class Flowing(Observer):
-    """Says once that events flow, however slow the machine is."""
+    # Says once that events flow, however slow the machine is.
     said = False
 
     def __init__(self, pipe):
