@@ -37,7 +37,7 @@ def program(name: str) -> str:
 
 @pytest.fixture
 def device(tmp_path: Path) -> Path:
-    """The root of a device: this machine's standard units, ours, and a program to start."""
+    """The root of a device: this machine's standard units, ours, and the programs they start."""
     program("systemd-analyze")
     standard = next(
         (p for p in (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system")) if p.is_dir()),
@@ -50,10 +50,10 @@ def device(tmp_path: Path) -> Path:
     local.mkdir(parents=True)
     for unit in SYSTEMD.glob("*.service"):
         shutil.copy(unit, local)
-    vigil = root / "opt/vigil/current/bin/vigil"
-    vigil.parent.mkdir(parents=True)
-    vigil.write_text("#!/bin/sh\n")
-    vigil.chmod(0o755)
+    for program_file in (root / "opt/vigil/current/bin/vigil", root / "bin/kill"):
+        program_file.parent.mkdir(parents=True)
+        program_file.write_text("#!/bin/sh\n")
+        program_file.chmod(0o755)
     return root
 
 
