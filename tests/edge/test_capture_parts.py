@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from edge.capture.frame_ring import MAX_PIXELS, FrameMeta, FrameRing
 from edge.capture.gstreamer import csi_pipeline
-from edge.capture.live import LiveCamera
+from edge.capture.live import LiveCamera, enter_source
 from edge.capture.multipart import MAX_HEAD, MAX_PART, MultipartReader, boundary_of
 from edge.capture.picture_health import PictureHealth
 from edge.capture.source import is_live_address
-from engines.errors import DataError, UsageError
+from engines.errors import DataError, UnavailableError, UsageError
 
 WRITE_WITHOUT_END = """
 import sys
@@ -214,6 +214,17 @@ def test_csi_addresses() -> None:
     )
     with pytest.raises(UsageError, match="CSI"):
         csi_pipeline("csi://front")
+
+
+def test_without_gstreamer_its_cameras_say_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    for address in ("csi://0", "gst:videotestsrc"):
+        with pytest.raises(UnavailableError) as caught:
+            enter_source(LiveCamera(address))
+        assert "there is no gst-launch-1.0" in str(caught.value)
+        assert "gstreamer1.0-tools" in str(caught.value.mend)
 
 
 def test_a_cameras_order_travels_whole_and_its_name_holds_no_login() -> None:
