@@ -19,6 +19,7 @@ from edge.publish.outbox_space import free_bytes
 from edge.publish.outbox_thread import OutboxThread
 from edge.publish.publisher import Publisher, PublisherState
 from edge.publish.snapshot import small_jpeg
+from engines.errors import VigilError
 
 HEARTBEAT_S = 60.0
 LOW_DISK_BYTES = 200 * 2**20
@@ -28,7 +29,7 @@ _log = structlog.get_logger()
 
 
 class Announcer(Observer):
-    """Keeps the retained topics true.
+    """Keeps the retained topics true. Vital: nobody else would tell that a camera has gone.
 
     Args:
         publisher: Sends them.
@@ -40,6 +41,8 @@ class Announcer(Observer):
         pictures: Folder of the pictures that go to the snapshot topics; None: none do.
         verified: The broker's certificate is checked (or there is no TLS at all).
     """
+
+    vital = True
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class Announcer(Observer):
         self._lock = threading.Lock()  # `event` comes from another thread
         self._cameras: dict[str, CameraStatus] = {}
         self._open: dict[str, str] = {}
+        self._refused = False
         self._beat_at = 0.0
         self._warn_at = 0.0
 
@@ -91,6 +95,19 @@ class Announcer(Observer):
             else:
                 self._open[event.camera] = event.id
             self._show(event.camera)
+
+    def regrouped(self, cameras: Iterable[CameraStatus]) -> None:
+        """The configuration is in force. Who has gone stays told as disabled."""
+        for status in cameras:
+            self.camera_changed(status)
+        self._refused = False
+        self._beat()
+
+    def config_refused(self, error: VigilError) -> None:
+        """Say that what stands in the file is not in force."""
+        del error
+        self._refused = True
+        self._beat()
 
     def turned(self) -> None:
         """Heartbeat."""
@@ -140,9 +157,16 @@ class Announcer(Observer):
         found = {
             "outbox_full": depth.dropped > 0,
             "outbox_not_written": depth.held > 0,
-            "disk_low": free_bytes(self._state) < LOW_DISK_BYTES,
+            "disk_low": self._disk_low(),
+            "config_refused": self._refused,
             "broker_refuses": published.blocked,
             "broker_cannot_retain": published.retain_missing,
             "tls_not_verified": not self._verified,
         }
         return [reason for reason, true in found.items() if true]
+
+    def _disk_low(self) -> bool:
+        try:
+            return free_bytes(self._state) < LOW_DISK_BYTES
+        except OSError:  # a disk that does not answer has no room either
+            return True

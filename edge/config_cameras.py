@@ -5,12 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from edge.capture.camera_state import Patience
 from edge.capture.gstreamer import csi_pipeline
+from edge.capture.live import LiveCamera
+from edge.capture.login import address_with_login
 from edge.capture.source import is_live_address
-from edge.config_values import Count, Duration, Name, Number, Place, Section, Size, Switch, absolute
+from edge.config_values import (
+    Count,
+    Duration,
+    FilePath,
+    Name,
+    Number,
+    Place,
+    Section,
+    Size,
+    Switch,
+    absolute,
+)
 from edge.events.film import FilmSpec
 from edge.scoring.cell_rules import CellRules, Zone
 from engines.errors import UsageError
@@ -105,6 +118,8 @@ class CameraConfig(CameraDefaults):
 
     Attributes:
         source: URL, `/dev/videoN`, `csi://N`, `gst:PIPELINE`, video file or folder of pictures.
+        username: Login at the camera; also VIGIL_CAMERA_<NAME>_USERNAME.
+        password_file: File that holds the password; also VIGIL_CAMERA_<NAME>_PASSWORD_FILE.
         masks: Places that are not scored.
         zones: Named places, which events name.
         overlay: Places that the camera writes to, such as a clock; they do not count when the
@@ -116,6 +131,8 @@ class CameraConfig(CameraDefaults):
         Field(min_length=1),
         WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer"}]}),
     ]
+    username: Annotated[str, Field(min_length=1)] | None = None
+    password_file: FilePath | None = None
     masks: tuple[Place, ...] = ()
     zones: dict[Name, ZoneConfig] = Field(default_factory=dict)
     overlay: tuple[Place, ...] = ()
@@ -138,6 +155,30 @@ class CameraConfig(CameraDefaults):
         if "://" in value or is_live_address(value):
             return value
         return str(absolute(Path(value), info))
+
+    @model_validator(mode="after")
+    def _login_fits(self) -> CameraConfig:
+        """A login belongs to a network camera, and stands in one place."""
+        if self.username is None and self.password_file is None:
+            return self
+        scheme, separator, rest = self.source.partition("://")
+        if not separator or scheme in ("csi", "file"):
+            raise ValueError("`username` and `password_file` are for addresses such as rtsp://...")
+        if "@" in rest.partition("/")[0]:
+            raise ValueError("the login stands in the address, too; take it out there")
+        return self
+
+    def live(self, name: str) -> LiveCamera:
+        """What its capture process is told; holds the login.
+
+        Raises:
+            InputMissingError: The password file cannot be read.
+            ConfigError: The login is not whole.
+        """
+        address = address_with_login(
+            self.source, camera=name, username=self.username, password_file=self.password_file
+        )
+        return LiveCamera(address, fps=self.fps, overlay=self.overlay)
 
     @property
     def rules(self) -> CellRules:

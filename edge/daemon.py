@@ -16,34 +16,32 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
 from edge.announcer import Announcer
-from edge.capture.supervisor import CameraSupervisor
+from edge.camera_group import CameraGroup
 from edge.clock import Clock
-from edge.daemon_settings import CameraJob, DaemonSettings, LiveInput, Scorer
-from edge.events.clips import ClipKeeper
+from edge.daemon_settings import CameraJob, DaemonSettings, Scorer
 from edge.events.event import Event, end_after_restart
+from edge.events.fault import CameraFault
 from edge.events.recorder import Recorder
-from edge.events.tracker import Detector, EventTracker
-from edge.feeds import Feed, NoFeed, RecordingFeed
+from edge.events.tracker import Detector
 from edge.home_assistant import HomeAssistant
 from edge.loop import Loop
-from edge.observer import Observer, Observers
+from edge.observer import CameraStatus, Observer, Observers
 from edge.publish.outbox import Outbox
 from edge.publish.outbox_thread import OutboxThread
 from edge.publish.publisher import Publisher
 from edge.run_summary import RunSummary
 from edge.ticks import Ticker
 from edge.vitals import Vitals
-from edge.watched import WatchedCamera
 from engines.errors import InternalError, VigilError
 
 STOP_FLUSH_S = 3.0  # a person or systemd waits; what is left goes out at the next start
-# At another frame rate the same motion gives other flows and the window spans another time.
-_RATE_TOLERANCE = 0.2
+_CHANGING_WAIT_S = 0.05  # while the last camera makes room for its successor
 
 _log = structlog.get_logger()
 
@@ -59,6 +57,7 @@ class Daemon:
         outbox: Not opened yet.
         clock: Time.
         observers: Parts that are told what happens.
+        read_again: Gives the cameras as the configuration names them now; None: it cannot be read.
     """
 
     def __init__(
@@ -71,6 +70,7 @@ class Daemon:
         outbox: Outbox,
         clock: Clock,
         observers: Sequence[Observer] = (),
+        read_again: Callable[[], Sequence[CameraJob]] | None = None,
     ) -> None:
         self._settings = settings
         self._topics = settings.broker.topics
@@ -81,14 +81,23 @@ class Daemon:
         self._outbox = OutboxThread(outbox, on_commit=self._on_commit)
         self._publisher = Publisher(settings=settings.broker, outbox=self._outbox, clock=clock)
         self._recorder = Recorder(folder=settings.media, sink=self._sink)
-        self._cameras: list[WatchedCamera] = []
         self._observers = Observers([*self._tellers(outbox), *observers])
         # Plain, because it is set in signal handlers: a lock taken there could be held below.
         self._stops = 0
         self._announce = threading.Event()
+        self._reloads = self._reloads_done = 0
+        self._read_again = read_again
+        self._group = CameraGroup(
+            settings=settings,
+            pipeline=pipeline,
+            detector=detector,
+            device=self._topics.device,
+            clock=clock,
+            announce=self._announce,
+        )
         self._ticker = Ticker(settings.analysis_fps, clock=clock)
         self._loop = Loop(
-            cameras=self._cameras,
+            cameras=self._group.at_work,
             pipeline=pipeline,
             recorder=self._recorder,
             observers=self._observers,
@@ -127,10 +136,14 @@ class Daemon:
         if self._stops > 1:
             self._publisher.hurry()
 
+    def request_reload(self) -> None:
+        """Read the configuration again soon. For signal handlers."""
+        self._reloads += 1
+
     @property
     def failures(self) -> list[VigilError]:
         """Why recordings were lost."""
-        return [c.feed.failure for c in self._cameras if c.feed.failure is not None]
+        return self._group.failures
 
     def vitals(self) -> Vitals:
         """How it stands; from any thread.
@@ -162,79 +175,55 @@ class Daemon:
                 what had happened until then is in the outbox.
         """
         with contextlib.ExitStack() as stack:
-            for job in self._jobs:
-                self._cameras.append(self._open(job, stack))
+            stack.callback(self._group.close)
+            self._group.open(self._jobs)
             self._outbox.start()
             stack.callback(self._outbox.close)
             self._end_forgotten_events()
-            self._observers.tell(lambda one: one.started([c.status() for c in self._cameras]))
+            self._observers.tell(lambda one: one.started(self._group.statuses()))
             stack.callback(self._observers.tell, lambda one: one.stopped())
             self._publisher.start()
             self._recorder.start()
             try:
-                while not self._stops and self._loop.turn():
-                    if not self._publisher.alive:
-                        raise InternalError(
-                            "the publishing thread has ended", mend="see the log above"
-                        )
+                while not self._stops and self._turn():
+                    pass
             finally:
                 self._finish_all()
             return self._summary()
 
-    def _open(self, job: CameraJob, stack: contextlib.ExitStack) -> WatchedCamera:
-        site = job.site
-        feed = self._open_feed(job, stack)
-        stack.callback(feed.close)
-        tracker = EventTracker(
-            device=self._topics.device,
-            camera=job.name,
-            detector=self._detector if site is None else site.detector,
-            clock=self._clock,
-            rules=job.rules,
-        )
-        view = (
-            self._pipeline.new_view(job.rules)
-            if site is None
-            else self._pipeline.new_view(job.rules, site.statistics)
-        )
-        return WatchedCamera(
-            name=job.name,
-            feed=feed,
-            view=view,
-            tracker=tracker,
-            clips=ClipKeeper(job.film if self._settings.media is not None else None),
-            clock=self._clock,
-            shape=None if site is None else site.shape,
-        )
+    def _turn(self) -> bool:
+        """One turn of the loop; False: all is over."""
+        if self._reloads != self._reloads_done:
+            self._reload()
+        if self._group.turn():
+            self._observers.tell(lambda one: one.regrouped(self._group.statuses()))
+        going_on = self._loop.turn()
+        if not self._publisher.alive:
+            raise InternalError("the publishing thread has ended", mend="see the log above")
+        if not going_on and self._group.changing:
+            self._announce.wait(_CHANGING_WAIT_S)
+        return going_on or self._group.changing
 
-    def _open_feed(self, job: CameraJob, stack: contextlib.ExitStack) -> Feed:
-        if job.source is None:
-            return NoFeed()
-        if isinstance(job.source, LiveInput):
-            supervisor = CameraSupervisor(
-                name=job.name,
-                launch=job.source.launch,
-                patience=job.source.patience,
-                memory_max=job.source.memory_max,
-                clock=self._clock,
-                announce=self._announce,
-            )
-            supervisor.start()
-            return supervisor
+    def _reload(self) -> None:
+        """Have the cameras that the configuration names now; a wrong one changes nothing."""
+        self._reloads_done = self._reloads
+        if self._read_again is None:
+            _log.warning("config_not_read_again", mend="only a configuration file can be")
+            return
         try:
-            source = stack.enter_context(job.source)
+            jobs = self._read_again()
+            messages, former = self._group.exchange(jobs)
         except VigilError as error:
-            if len(self._jobs) == 1:
-                raise
-            return NoFeed(error)  # the others are watched all the same
-        _log.info("camera_open", camera=job.name, source=source.name, fps=source.fps)
-        self._compare_rate(job.name, source.fps)
-        return RecordingFeed(source, clock=self._clock, realtime=job.realtime)
-
-    def _compare_rate(self, camera: str, fps: float) -> None:
-        expected = self._settings.expected_fps
-        if expected is not None and abs(fps / expected - 1.0) > _RATE_TOLERANCE:
-            _log.warning("frame_rate_differs", camera=camera, fps=fps, trained_at=expected)
+            refusal = error
+            _log.error("config_refused", error=str(error))
+            self._observers.tell(lambda one: one.config_refused(refusal))
+            return
+        _log.info("config_applied", cameras=[job.name for job in jobs])
+        self._loop.hand_on(messages)
+        for status in former:
+            self._observers.tell(partial(_tell_change, status))
+        if not self._group.changing:
+            self._observers.tell(lambda one: one.regrouped(self._group.statuses()))
 
     def _end_forgotten_events(self) -> None:
         """Events that were open when the last run died get their end."""
@@ -243,21 +232,25 @@ class Daemon:
             self._outbox.append(end_after_restart(payload, now=now, clock=state))
             _log.warning("event_ended_after_restart", id=payload["id"])
 
-    def _sink(self, event: Event) -> None:
+    def _sink(self, message: Event | CameraFault) -> None:
         """In the recorder's thread: the pictures are on the disk."""
-        self._outbox.append(event.payload())
-        self._observers.tell(lambda one: one.event(event))
+        self._outbox.append(message.payload())
+        if isinstance(message, CameraFault):
+            self._observers.tell(lambda one: one.fault(message))
+        else:
+            self._observers.tell(lambda one: one.event(message))
 
     def _on_commit(self) -> None:
         self._publisher.wake()
 
     def _finish_all(self) -> None:
-        self._observers.tell(lambda one: one.stopping())
         with contextlib.ExitStack() as stack:
             # Whatever fails here, the later steps are done all the same; last in, first out.
             stack.callback(self._stop_publisher)
             stack.callback(self._recorder.close)
-            self._loop.finish()
+            stack.callback(self._group.end)  # capture processes end while messages are delivered
+            stack.callback(self._loop.finish)
+            self._observers.tell(lambda one: one.stopping())
 
     def _stop_publisher(self) -> None:
         flush_s = self._settings.flush_s
@@ -265,14 +258,15 @@ class Daemon:
 
     def _summary(self) -> RunSummary:
         depth, published = self._outbox.depth(), self._publisher.state
-        frames = sum(camera.frames for camera in self._cameras)
+        cameras = self._group.summaries()
+        frames = sum(camera.frames for camera in cameras.values())
         first_s = self._loop.first_s
         seconds = 0.0 if first_s is None else self._loop.last_s - first_s
         return RunSummary(
             frames=frames,
             seconds=seconds,
             fps=frames / seconds if seconds > 0 else 0.0,
-            events=sum(camera.events for camera in self._cameras),
+            events=sum(camera.events for camera in cameras.values()),
             delivered=published.delivered,
             outbox_left=depth.rows,
             messages_dropped=depth.dropped,
@@ -280,5 +274,9 @@ class Daemon:
             broker=str(self._settings.broker.address),
             broker_reached=published.connects > 0,
             stopped=self._stops > 0,
-            cameras={camera.name: camera.summary() for camera in self._cameras},
+            cameras=cameras,
         )
+
+
+def _tell_change(status: CameraStatus, observer: Observer) -> None:
+    observer.camera_changed(status)

@@ -71,6 +71,8 @@ class CameraJob:
         rules: Masks and zones.
         film: How clips of its events are made; None: there are none.
         site: What was learned at its place; None: what the bundle says counts.
+        key: Jobs of the same name with equal keys are the same; None: it equals no other. May hold
+            a password, so it is shown nowhere.
     """
 
     name: str
@@ -79,6 +81,7 @@ class CameraJob:
     rules: CellRules = EVERYWHERE
     film: FilmSpec | None = None
     site: Site | None = None
+    key: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

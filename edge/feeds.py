@@ -63,8 +63,15 @@ class Feed(Protocol):
     def due_s(self) -> float | None:
         """Seconds until `take` is worth asking; None: an announcement will come."""
 
+    def end(self) -> None:
+        """Begin to let go of the source; does not wait."""
+
+    @property
+    def ended(self) -> bool:
+        """After `end`: nothing holds the source any more."""
+
     def close(self) -> None:
-        """Let go of the source."""
+        """Let go of the source; waits for it."""
 
 
 class _Recording:
@@ -83,6 +90,14 @@ class _Recording:
     def drain(self) -> list[Change]:
         """A recording has no states of its own."""
         return []
+
+    def end(self) -> None:
+        """Nothing runs."""
+
+    @property
+    def ended(self) -> bool:
+        """Nothing runs."""
+        return True
 
 
 class NoFeed(_Recording):

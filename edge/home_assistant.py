@@ -57,6 +57,10 @@ class HomeAssistant(Observer):
         self._release = release
         self._snapshots = snapshots
 
+    def regrouped(self, cameras: Iterable[CameraStatus]) -> None:
+        """As at the start."""
+        self.started(cameras)
+
     def started(self, cameras: Iterable[CameraStatus]) -> None:
         """Describe the device, and take away what is no more."""
         known = self._recall()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 
 import structlog
@@ -47,7 +48,11 @@ _log = structlog.get_logger()
 
 @contextlib.contextmanager
 def open_daemon(
-    config: Config, *, clock: Clock, notifier: Notifier | None = None
+    config: Config,
+    *,
+    clock: Clock,
+    notifier: Notifier | None = None,
+    read_again: Callable[[], Config] | None = None,
 ) -> Iterator[Daemon]:
     """Load the bundle and build the daemon; the networks are freed at the end.
 
@@ -55,6 +60,7 @@ def open_daemon(
         config: The checked configuration.
         clock: Time.
         notifier: The service manager's channel; None: nobody is told.
+        read_again: Gives the configuration as it stands in its file now; None: it has no file.
 
     Raises:
         VigilError: The bundle cannot be used, or the login cannot be read.
@@ -78,10 +84,11 @@ def open_daemon(
             compute=pipeline.compute,
             places=pipeline.places,
         )
-        cameras = [
-            replace(camera_job(name, camera), site=site_of(config, name, bundle, detector))
-            for name, camera in config.cameras.items()
-        ]
+
+        def jobs_again() -> list[CameraJob]:
+            assert read_again is not None
+            return camera_jobs(_with_new_cameras(config, read_again()), bundle, detector)
+
         analysis_fps = config.analysis_fps or bundle.model.frame.fps
         outbox = Outbox(
             config.state / OUTBOX_NAME,
@@ -101,22 +108,21 @@ def open_daemon(
                 expected_fps=bundle.model.frame.fps,
                 analysis_fps=analysis_fps,
             ),
-            cameras=cameras,
+            cameras=camera_jobs(config, bundle, detector),
             pipeline=pipeline,
             detector=detector,
             outbox=outbox,
             clock=clock,
             observers=observers_of(config, detector, clock=clock),
+            read_again=None if read_again is None else jobs_again,
         )
         if notifier.active:
-            daemon.observe(_watchdog(notifier, cameras, pipeline, analysis_fps, clock))
+            daemon.observe(
+                Watchdog(notifier, clock=clock, probe=Probe(pipeline), period_s=1.0 / analysis_fps)
+            )
         if config.metrics is not None:
             metrics = Metrics(
                 model=detector.model,
-                threshold={
-                    job.name: (job.site.detector if job.site else detector).alarm.threshold
-                    for job in cameras
-                },
                 clock=clock,
                 vitals=daemon.vitals,
                 stage_ms=pipeline.stage_ms.copy,
@@ -131,17 +137,13 @@ def open_daemon(
         yield daemon
 
 
-def _watchdog(
-    notifier: Notifier,
-    cameras: Sequence[CameraJob],
-    pipeline: Pipeline,
-    analysis_fps: float,
-    clock: Clock,
-) -> Watchdog:
-    live = {job.name: job.source.patience for job in cameras if isinstance(job.source, LiveInput)}
-    return Watchdog(
-        notifier, clock=clock, probe=Probe(pipeline), live=live, period_s=1.0 / analysis_fps
-    )
+def _with_new_cameras(config: Config, fresh: Config) -> Config:
+    """The running configuration with the cameras of another; what else is new needs a restart."""
+    others = set(Config.model_fields) - {"cameras", "defaults"}
+    changed = sorted(name for name in others if getattr(config, name) != getattr(fresh, name))
+    if changed:
+        _log.warning("config_needs_restart", keys=changed)
+    return config.model_copy(update={"cameras": fresh.cameras})
 
 
 def observers_of(config: Config, detector: Detector, *, clock: Clock) -> list[Observer]:
@@ -154,17 +156,35 @@ def observers_of(config: Config, detector: Detector, *, clock: Clock) -> list[Ob
     return [] if page is None else [page]
 
 
+def camera_jobs(config: Config, bundle: Bundle, detector: Detector) -> list[CameraJob]:
+    """The cameras of a configuration, each with what was learned at its place.
+
+    Raises:
+        VigilError: See `camera_job`.
+    """
+    jobs = []
+    for name, camera in config.cameras.items():
+        site = site_of(config, name, bundle, detector)
+        job = camera_job(name, camera)
+        learned = None if site is None else site.detector.model.name
+        jobs.append(replace(job, site=site, key=(job.key, learned)))
+    return jobs
+
+
 def camera_job(name: str, camera: CameraConfig) -> CameraJob:
     """A camera as the daemon takes it.
 
     Raises:
         UsageError: The scheme of its address is not known.
+        InputMissingError: Its password file cannot be read.
+        ConfigError: Its login is not whole.
     """
+    spec: LiveCamera | None = None
     source: Source | LiveInput | None = None
     if camera.enabled and is_live_address(camera.source):
-        spec = LiveCamera(camera.source, fps=camera.fps, overlay=camera.overlay)
+        spec = camera.live(name)
         source = LiveInput(
-            launch=lambda: CaptureProcess(spec),
+            launch=partial(CaptureProcess, spec),
             patience=camera.patience,
             memory_max=camera.memory_max,
         )
@@ -176,6 +196,7 @@ def camera_job(name: str, camera: CameraConfig) -> CameraJob:
         realtime=camera.realtime,
         rules=camera.rules,
         film=None if camera.clip is None else camera.clip.spec,
+        key=(camera, spec),
     )
 
 

@@ -13,8 +13,8 @@ import structlog
 
 from edge.clock import Clock
 from edge.daemon_settings import Scorer
-from edge.events.recorder import Recorder
-from edge.events.tracker import Report
+from edge.events.fault import CameraFault
+from edge.events.recorder import Message, Recorder
 from edge.frames import Frame, ScoreMap
 from edge.observer import Observers
 from edge.ticks import Ticker
@@ -66,7 +66,7 @@ class Loop:
         self._announce.clear()
         running = [camera for camera in self._cameras if not camera.over]
         for camera in running:
-            self._hand_on(camera.follow())
+            self.hand_on(camera.follow())
         work = self._collect(running)
         if work:
             self._score(work)
@@ -83,7 +83,7 @@ class Loop:
         """The run is stopped: end the events that are open."""
         for camera in self._cameras:
             if not camera.over:
-                self._hand_on(camera.retire("disabled", "stopped"))
+                self.hand_on(camera.retire("disabled", "stopped"))
             self._tell_changes(camera)
 
     def _collect(self, running: Sequence[WatchedCamera]) -> list[tuple[WatchedCamera, Frame]]:
@@ -95,7 +95,7 @@ class Loop:
             if frame is None:
                 continue
             fit, reports = camera.admit(frame)
-            self._hand_on(reports)
+            self.hand_on(reports)
             if fit:
                 work.append((camera, frame))
         return work
@@ -105,7 +105,7 @@ class Loop:
             self.first_s = self._clock.monotonic()
         maps = self._pipeline.step([(camera.view, frame) for camera, frame in work])
         for (camera, frame), scored in zip(work, maps, strict=True):
-            self._hand_on(camera.scored(frame, scored))
+            self.hand_on(camera.scored(frame, scored))
             self._tell_score(camera.name, frame, scored)
         self.last_s = self._clock.monotonic()
 
@@ -129,14 +129,26 @@ class Loop:
         failure = camera.feed.failure
         if failure is None:
             _log.info("camera_ended", camera=camera.name, frames=camera.frames)
-            self._hand_on(camera.retire("disabled", "source_ended"))
+            self.hand_on(camera.retire("disabled", "source_ended"))
         else:
             _log.error("camera_lost", camera=camera.name, error=str(failure))
-            self._hand_on(camera.retire("lost", "camera_lost"))
+            self.hand_on(camera.retire("lost", "camera_lost"))
 
-    def _hand_on(self, reports: Sequence[Report]) -> None:
-        for report in reports:
-            event = report.event
+    def hand_on(self, messages: Sequence[Message]) -> None:
+        """Give messages to the recorder."""
+        for message in messages:
+            self._recorder.submit(message)
+            if isinstance(message, CameraFault):
+                _log.info(
+                    f"camera_fault_{message.phase}",
+                    camera=message.camera,
+                    id=message.id,
+                    state=message.state,
+                    cause=message.cause,
+                    reason=message.reason,
+                )
+                continue
+            event = message.event
             _log.info(
                 f"event_{event.phase}",
                 camera=event.camera,
@@ -146,4 +158,3 @@ class Loop:
                 threshold=round(event.threshold, 2),
                 why=event.why,
             )
-            self._recorder.submit(report)

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from edge.capture.camera_state import CameraState
 from edge.clock import Clock
 from edge.events.event import Event, ModelInfo
+from edge.events.fault import CameraFault
 from edge.frames import Frame, ScoreMap
 from edge.observer import CameraStatus, Observer
 from edge.vitals import Vitals
@@ -34,7 +35,6 @@ class Metrics(Observer):
 
     Args:
         model: Named in `vigil_build_info`.
-        threshold: By camera, in the unit of the score.
         clock: Time.
         vitals: How the daemon stands; may raise `VigilError` while it ends.
         stage_ms: Milliseconds spent by stage of the pipeline so far.
@@ -45,7 +45,6 @@ class Metrics(Observer):
         self,
         *,
         model: ModelInfo,
-        threshold: Mapping[str, float],
         clock: Clock,
         vitals: Callable[[], Vitals],
         stage_ms: Callable[[], Mapping[str, float]],
@@ -54,7 +53,7 @@ class Metrics(Observer):
         self.registry = CollectorRegistry()
         registry = self.registry
         self._clock = clock
-        self._threshold = dict(threshold)
+        self._threshold: dict[str, float] = {}
         build = Gauge(
             "vigil_build_info",
             "1; release, bundle and precision as labels",
@@ -84,9 +83,9 @@ class Metrics(Observer):
             per_camera,
             registry=registry,
         )
-        limit = Gauge("vigil_threshold", "Scores above it alarm", per_camera, registry=registry)
-        for camera, value in self._threshold.items():
-            limit.labels(camera).set(value)
+        self._limit = Gauge(
+            "vigil_threshold", "Scores above it alarm", per_camera, registry=registry
+        )
         self._above = Counter(
             "vigil_threshold_exceed", "Frames above the threshold", per_camera, registry=registry
         )
@@ -94,6 +93,12 @@ class Metrics(Observer):
             "vigil_events",
             "Event messages by phase; reason only at the end",
             ["camera", "phase", "reason"],
+            registry=registry,
+        )
+        self._faults = Counter(
+            "vigil_camera_faults",
+            "Faults that were published",
+            ["camera", "cause"],
             registry=registry,
         )
         self._asked = _Asked(clock=clock, vitals=vitals, stage_ms=stage_ms, folder=folder)
@@ -109,8 +114,15 @@ class Metrics(Observer):
             self._events.labels(status.name, "start", "")
             self.camera_changed(status)
 
+    def regrouped(self, cameras: Iterable[CameraStatus]) -> None:
+        """New cameras have their series from now on; those of former ones stay as they are."""
+        self.started(cameras)
+
     def camera_changed(self, status: CameraStatus) -> None:
         """States, losses, and frames that came to nothing."""
+        if status.threshold is not None:
+            self._threshold[status.name] = status.threshold
+            self._limit.labels(status.name).set(status.threshold)
         for state in STATES:
             self._state.labels(status.name, state).set(state == status.state)
         # A camera is lost only for a moment; the state after it carries the reason on.
@@ -132,6 +144,11 @@ class Metrics(Observer):
     def event(self, event: Event) -> None:
         """Count a message."""
         self._events.labels(event.camera, event.phase, event.reason or "").inc()
+
+    def fault(self, fault: CameraFault) -> None:
+        """Count a fault, once."""
+        if fault.phase == "start":
+            self._faults.labels(fault.camera, fault.cause).inc()
 
 
 class _Asked(Collector):

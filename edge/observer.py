@@ -2,20 +2,23 @@
 
 A page, metrics, the notification of systemd, the retained topics are observers: a class that
 overrides what it needs. An observer that raises is logged and told nothing more; cameras, scoring
-and delivery go on.
+and delivery go on. Only the retained topics are `vital`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
 
-from edge.capture.camera_state import CameraState
+from edge.capture.camera_state import CameraState, Patience
 from edge.events.event import Event
+from edge.events.fault import CameraFault
 from edge.frames import Frame, ScoreMap
+from engines.errors import InternalError, VigilError
 
 _log = structlog.get_logger()
 
@@ -35,6 +38,8 @@ class CameraStatus:
         dropped: Frames that a newer one has overwritten.
         skipped: Frames that could not be decoded.
         losses: How often the camera was lost.
+        threshold: Scores above it alarm; None: not known.
+        patience: When a live camera is taken for lost; None: a recording.
     """
 
     name: str
@@ -47,13 +52,21 @@ class CameraStatus:
     dropped: int = 0
     skipped: int = 0
     losses: int = 0
+    threshold: float | None = None
+    patience: Patience | None = None
 
 
 class Observer:
-    """Override what is needed. All calls but `event` come from the daemon's own thread.
+    """Override what is needed. All calls but `event` and `fault` come from the daemon's own thread.
 
     Nothing here may wait: the cameras would wait too. Whoever has slow work has a thread.
+
+    Attributes:
+        vital: Others rely on what it says, so its failure ends the daemon, which is then started
+            again; without it the last that it said would stand as true for ever.
     """
+
+    vital = False
 
     def started(self, cameras: Iterable[CameraStatus]) -> None:
         """All parts run; cameras may be connecting still."""
@@ -67,6 +80,15 @@ class Observer:
     def event(self, event: Event) -> None:
         """A message is in the outbox, its pictures on the disk. From the recorder's thread."""
 
+    def fault(self, fault: CameraFault) -> None:
+        """A message about a fault of a camera is in the outbox. From the recorder's thread."""
+
+    def regrouped(self, cameras: Iterable[CameraStatus]) -> None:
+        """These are the cameras from now on: the configuration was read again."""
+
+    def config_refused(self, error: VigilError) -> None:
+        """The configuration was read again and is wrong: the one before goes on."""
+
     def turned(self) -> None:
         """One turn of the daemon's loop; at least every 0.2 s as long as the daemon is well."""
 
@@ -78,7 +100,7 @@ class Observer:
 
 
 class Observers:
-    """Tells all, in their order; stops telling those that fail."""
+    """Tells all, in their order; stops telling those that fail. For any thread."""
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._observers = list(observers)
@@ -88,10 +110,20 @@ class Observers:
         self._observers.append(observer)
 
     def tell(self, what: Callable[[Observer], None]) -> None:
-        """Call each: ``observers.tell(lambda one: one.turned())``."""
+        """Call each: ``observers.tell(lambda one: one.turned())``.
+
+        Raises:
+            InternalError: One that is `vital` has failed.
+        """
         for observer in tuple(self._observers):
             try:
                 what(observer)
-            except Exception:  # noqa: BLE001  # a seam: a part that shows things must not end what it shows
-                _log.exception("observer_failed", observer=type(observer).__name__)
-                self._observers.remove(observer)
+            except Exception as error:  # a part that shows things must not end them
+                name = type(observer).__name__
+                _log.exception("observer_failed", observer=name)
+                if observer.vital:
+                    raise InternalError(
+                        f"{name} has failed: {error}", mend="see the log above"
+                    ) from error
+                with contextlib.suppress(ValueError):  # it failed in another thread, too
+                    self._observers.remove(observer)

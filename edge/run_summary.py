@@ -17,6 +17,17 @@ class CameraSummary:
     failure: str | None
     losses: int = 0
 
+    def plus(self, later: CameraSummary) -> CameraSummary:
+        """Two parts as one."""
+        return CameraSummary(
+            frames=self.frames + later.frames,
+            skipped=self.skipped + later.skipped,
+            dropped=self.dropped + later.dropped,
+            events=self.events + later.events,
+            failure=later.failure or self.failure,
+            losses=self.losses + later.losses,
+        )
+
 
 @dataclass(frozen=True)
 class RunSummary:

@@ -168,6 +168,8 @@ def describe(payload: dict[str, Any]) -> str:
         line = f"{get('at')}  {get('device')}  GAP  messages {which} were dropped: {get('reason')}"
         return printable(line)
     words = [f"{get('at')}  {get('device')}/{get('camera')}  {str(payload['phase']).upper():<6}"]
+    if get("kind") == "camera":
+        return printable("  ".join([*words, *_fault_words(payload)]))
     words.append(f"peak {_number(get('peak_score'))} (threshold {_number(get('threshold'))})")
     if payload["phase"] == "end":
         words.append(f"after {_number(get('duration_s'))} s, {get('reason')}")
@@ -177,6 +179,13 @@ def describe(payload: dict[str, Any]) -> str:
     if isinstance(snapshot, dict):
         words.append(str(snapshot.get("path")))
     return printable("  ".join(words))
+
+
+def _fault_words(payload: dict[str, Any]) -> list[str]:
+    if payload["phase"] == "end":
+        over = f"camera fault over: {payload.get('reason')}"
+        return [over, f"after {_number(payload.get('duration_s'))} s"]
+    return [f"CAMERA {payload.get('why')}"]
 
 
 def printable(text: str) -> str:

@@ -19,7 +19,7 @@ parity are behind it, and every supervisor runs. Cameras may still be connecting
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -30,6 +30,7 @@ from edge.clock import Clock
 from edge.frames import Frame, ScoreMap
 from edge.notify import Notifier
 from edge.observer import CameraStatus, Observer
+from engines.errors import VigilError
 
 PROBE_AFTER_S = 5.0
 STATUS_EVERY_S = 10.0
@@ -56,7 +57,6 @@ class Watchdog(Observer):
         notifier: The channel.
         clock: Time.
         probe: Puts a frame of our own through the networks; raises if that fails.
-        live: The live cameras, and when they are taken for lost.
         period_s: Live cameras are looked at this often.
     """
 
@@ -66,13 +66,11 @@ class Watchdog(Observer):
         *,
         clock: Clock,
         probe: Callable[[], None],
-        live: Mapping[str, Patience],
         period_s: float = 0.0,
     ) -> None:
         self._notifier = notifier
         self._clock = clock
         self._probe = probe
-        self._live = dict(live)
         self._period_s = period_s
         self._cameras: dict[str, _Standing] = {}
         self._ready = False
@@ -86,6 +84,20 @@ class Watchdog(Observer):
         for status in cameras:
             self.camera_changed(status)
         self._moved_s = self._beat_s = self._status_s = self._clock.monotonic()
+
+    def regrouped(self, cameras: Iterable[CameraStatus]) -> None:
+        """Whoever has gone has no deadline any more."""
+        statuses = list(cameras)
+        names = {status.name for status in statuses}
+        self._cameras = {name: one for name, one in self._cameras.items() if name in names}
+        for status in statuses:
+            if status.name not in self._cameras:
+                self.camera_changed(status)
+
+    def config_refused(self, error: VigilError) -> None:
+        """Say it where a person looks who has just reloaded."""
+        self._notifier.status(f"new configuration refused, the one before goes on: {error.what}")
+        self._status_s = self._clock.monotonic()
 
     def camera_changed(self, status: CameraStatus) -> None:
         """Its deadline begins anew."""
@@ -140,7 +152,8 @@ class Watchdog(Observer):
         self._moved, self._beat_s = False, now_s
 
     def _is_late(self, name: str, now_s: float) -> bool:
-        standing, patience = self._cameras[name], self._live.get(name)
+        standing = self._cameras[name]
+        patience = standing.status.patience
         if patience is None:  # a recording: read in the daemon's own loop
             return False
         allowed_s = _longest_s(standing.status, patience, self._period_s)

@@ -8,10 +8,12 @@ from typing import Protocol
 
 import structlog
 
-from edge.capture.camera_state import CameraState
+from edge.capture.camera_state import CameraState, Patience
 from edge.clock import Clock
 from edge.events.clips import ClipKeeper
 from edge.events.event import EndReason
+from edge.events.fault import UNFIT, FaultEnd, FaultTracker
+from edge.events.recorder import Message
 from edge.events.tracker import EventTracker, Report
 from edge.feeds import Feed
 from edge.frames import Frame, ScoreMap
@@ -41,9 +43,12 @@ class WatchedCamera:
         feed: Its frames.
         view: Its memory in the pipeline.
         tracker: Its events.
+        faults: Its faults.
         clips: Its clips.
         clock: Time.
         shape: Height and width that its statistics are of; None: of its first frame.
+        threshold: For its status.
+        patience: For its status.
     """
 
     def __init__(
@@ -53,9 +58,12 @@ class WatchedCamera:
         feed: Feed,
         view: CameraView,
         tracker: EventTracker,
+        faults: FaultTracker,
         clips: ClipKeeper,
         clock: Clock,
         shape: tuple[int, int] | None = None,
+        threshold: float | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.name = name
         self.feed = feed
@@ -63,6 +71,9 @@ class WatchedCamera:
         self.frames = 0
         self.events = 0
         self._tracker = tracker
+        self._faults = faults
+        self._threshold = threshold
+        self._patience = patience
         self._clips = clips
         self._clock = clock
         self._state: CameraState = "connecting" if feed.live else "live"
@@ -80,9 +91,9 @@ class WatchedCamera:
         """Nothing will come any more, and all of it was taken."""
         return self._state == "disabled" or (not self.feed.live and self._state == "lost")
 
-    def follow(self) -> list[Report]:
+    def follow(self) -> list[Message]:
         """Take over what the feed's supervisor has decided; the messages that follow from it."""
-        reports: list[Report] = []
+        reports: list[Message] = []
         for change in self.feed.drain():
             age_s = self._clock.monotonic() - change.at_s
             since = self._clock.utc() - datetime.timedelta(seconds=age_s)
@@ -90,23 +101,27 @@ class WatchedCamera:
             self._losses += change.state == "lost"
             if change.state in _ENDS:
                 reports += self._finish(_ENDS[change.state])
+            reports += self._observe_fault(change.at_s)
         return reports
 
-    def admit(self, frame: Frame) -> tuple[bool, list[Report]]:
+    def admit(self, frame: Frame) -> tuple[bool, list[Message]]:
         """Whether to score a frame, and the messages that follow from its size."""
-        reports: list[Report] = []
+        reports: list[Message] = []
         shape = (frame.bgr.shape[0], frame.bgr.shape[1])
         if self.feed.epoch != self._epoch:
             self._epoch = self.feed.epoch
             self.view.reset()
         if self._shape is not None and shape != self._shape:
             _log.warning("geometry_changed", camera=self.name, before=self._shape, now=shape)
-            reports = self._finish("geometry_changed")
+            reports += self._finish("geometry_changed")
             self.view.reset()
         self._shape = shape
         self._first_shape = self._first_shape or shape
-        self._unfit = not same_aspect(shape, self._first_shape)
-        return not self._unfit, reports
+        unfit = not same_aspect(shape, self._first_shape)
+        if unfit != self._unfit:
+            self._unfit = unfit
+            reports += self._observe_fault(self._clock.monotonic())
+        return not unfit, reports
 
     def scored(self, frame: Frame, scored: ScoreMap) -> list[Report]:
         """Take the scores of an admitted frame; the messages that follow from them."""
@@ -115,10 +130,19 @@ class WatchedCamera:
         self.feed.busy = self._tracker.open_id is not None
         return self._counted(reports)
 
-    def retire(self, state: CameraState, reason: EndReason) -> list[Report]:
+    def retire(
+        self, state: CameraState, reason: EndReason, *, fault_end: FaultEnd = "stopped"
+    ) -> list[Message]:
         """End it for good: `disabled`, or `lost` for a recording that broke."""
         self._enter(state, None, self._clock.utc())
-        return self._finish(reason)
+        over = self._faults.finish(fault_end, self._clock.monotonic())
+        return [*self._finish(reason), *over]
+
+    def retire_for_another(self) -> list[Message]:
+        """The configuration says something else of this camera, or nothing any more."""
+        messages = self.retire("disabled", "reconfigured", fault_end="reconfigured")
+        self._reason = "reconfigured"
+        return messages
 
     def changed(self) -> CameraStatus | None:
         """How it stands, if that is another way than at the last call."""
@@ -131,7 +155,7 @@ class WatchedCamera:
 
     def status(self) -> CameraStatus:
         """How it stands."""
-        flags = [*self.feed.flags, *(["recommission_required"] if self._unfit else [])]
+        flags = [*self.feed.flags, *([UNFIT] if self._unfit else [])]
         return CameraStatus(
             name=self.name,
             state=self._state,
@@ -143,6 +167,8 @@ class WatchedCamera:
             dropped=self.feed.dropped,
             skipped=self.feed.skipped,
             losses=self._losses,
+            threshold=self._threshold,
+            patience=self._patience,
         )
 
     def summary(self) -> CameraSummary:
@@ -159,6 +185,12 @@ class WatchedCamera:
 
     def _enter(self, state: CameraState, reason: str | None, since: datetime.datetime) -> None:
         self._state, self._reason, self._since = state, reason, since
+
+    def _observe_fault(self, at_s: float) -> list[Message]:
+        """A recording that breaks is told by the run's exit code, and is no camera."""
+        if not self.feed.live:
+            return []
+        return [*self._faults.observe(self._state, self._reason, at_s, unfit=self._unfit)]
 
     def _finish(self, reason: EndReason) -> list[Report]:
         reports = self._clips.finish(self._tracker.finish(reason))

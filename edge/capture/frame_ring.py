@@ -143,7 +143,9 @@ class FrameRing:
             meta = FrameMeta(*_META.unpack_from(self._map, base + _META_AT))
             size = meta.width * meta.height * 3
             picture = np.zeros((0, 0, 3), np.uint8)
-            if copy and size <= MAX_PIXELS * 3:
+            if not 0 < size <= MAX_PIXELS * 3:
+                return None  # the writer is not to be trusted: it reads what strangers send
+            if copy:
                 seen = np.frombuffer(self._map, np.uint8, size, base + _PAGE)
                 picture = seen.copy().reshape(meta.height, meta.width, 3)
                 del seen  # or the mapping could not be closed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edge.capture.redact import redact_address
@@ -27,7 +27,7 @@ class LiveCamera:
             out when the picture is tested for standing still.
     """
 
-    address: str
+    address: str = field(repr=False)
     fps: float | None = None
     overlay: tuple[tuple[tuple[float, float], ...], ...] = ()
 

@@ -29,7 +29,7 @@ _MESSAGE = 65_536
 _REFUSED = re.compile(r"\b(401|403)\b|Unauthorized|Forbidden")
 # A child must not answer for the daemon to systemd, and needs neither password nor token.
 _KEPT_BACK = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
-_KEPT_BACK_PREFIX = ("VIGIL_MQTT", "VIGIL_PAGE")
+_KEPT_BACK_PREFIX = ("VIGIL_MQTT", "VIGIL_PAGE", "VIGIL_CAMERA")
 
 
 @dataclass(frozen=True)

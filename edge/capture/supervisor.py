@@ -18,7 +18,7 @@ from edge.capture.frame_ring import FrameMeta
 from edge.capture.process import Capture, News
 from edge.clock import Clock
 from edge.frames import Frame
-from engines.errors import InternalError, VigilError
+from engines.errors import VigilError
 
 POLL_S = 0.1
 DARK_LUMA, DARK_SD, DARK_S = 8.0, 3.0, 30.0
@@ -142,23 +142,37 @@ class CameraSupervisor:
         """A new frame is announced."""
         return None
 
+    def end(self) -> None:
+        """Begin to end; does not wait."""
+        self._closing.set()
+
+    @property
+    def ended(self) -> bool:
+        """Thread and capture process are gone."""
+        return not self._thread.is_alive()
+
     def close(self) -> None:
         """End the capture process and the thread."""
-        self._closing.set()
+        self.end()
         if self._thread.is_alive():
             self._thread.join()
 
     def _work(self) -> None:
         try:
             while not self._closing.is_set():
-                self.turn(POLL_S)
-        except BaseException as error:  # noqa: BLE001  # a thread's top: kept, told to the daemon
-            self._log.exception("supervisor_failed")
-            self.failure = InternalError(f"the camera's supervisor failed: {error}")
-            self.finished = True
+                self._turn_or_begin_again()
         finally:
             self._end_capture()
             self._announce.set()
+
+    def _turn_or_begin_again(self) -> None:
+        """A fault of ours costs the camera a pause, as a fault of its own does, and never more."""
+        try:
+            self.turn(POLL_S)
+        except Exception:  # noqa: BLE001  # a thread's top: a camera that nobody watches is worse
+            self._log.exception("supervisor_failed")
+            self._machine.failed(self._clock.monotonic(), "internal_error")
+            self._closing.wait(POLL_S)
 
     def turn(self, timeout_s: float) -> None:
         """Let time pass, do what follows from it, then wait for news; the body of the thread."""

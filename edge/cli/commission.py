@@ -24,6 +24,7 @@ from engines.atomic import write_bytes
 from engines.errors import RefusedError, UsageError
 
 _TELL_EVERY_S = 60.0
+_FROM_WHEN = "from the daemon's next start or reload on (systemctl reload vigil@NAME)"
 
 
 class _DurationType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
@@ -80,7 +81,7 @@ def commission(
 
     The first third of the footage gives the statistics, the rest the threshold, counted in alarm
     events as the daemon would raise them. Says how sure that is. The result counts from the next
-    start of the daemon on; the bundle stays as it is, and --undo goes back.
+    start or reload of the daemon on; the bundle stays as it is, and --undo goes back.
 
     A result that makes the camera less sensitive, or that too little footage stands behind, is kept
     but not used until you --accept it. Look at its highest moments first: what is unusual among
@@ -103,7 +104,7 @@ def commission(
     if undo:
         back = store.undo()
         what = "the bundle's own calibration" if back is None else f"calibration {back}"
-        click.echo(f"{name}: from the next start of the daemon on {what} counts", err=as_json)
+        click.echo(f"{name}: {what} counts {_FROM_WHEN}", err=as_json)
         return
     if show:
         _show(store, name, as_json=as_json)
@@ -199,7 +200,6 @@ def _use(
         )
     number = store.accept()
     click.echo(
-        f"calibration {number} counts from the next start of the daemon on "
-        f"(systemctl restart vigil@NAME); --undo goes back",
+        f"calibration {number} counts {_FROM_WHEN}; --undo goes back",
         err=err,
     )

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import click
 import cv2
 from pydantic import ValidationError
 
+from edge.cli.signals import Signals
 from edge.clock import SystemClock
 from edge.config import CONFIG_SCHEMA, Config, load_config
 from edge.config_schema import SCHEMA_PATH
-from edge.daemon import Daemon
 from edge.gpu.choose import COMPUTES
 from edge.launch import open_daemon
 from edge.notify import Notifier
@@ -81,6 +82,10 @@ def run(config: Path | None, check: bool, schema: bool, as_json: bool, **options
     has taken them: a broker that is absent or restarts loses nothing. A recording ends the run;
     Ctrl-C or SIGTERM ends it cleanly, a second one does not wait for the broker.
 
+    SIGHUP reads CONFIG again: cameras that are new or other in it, and what `vigil commission` has
+    learned, count from then on; a wrong CONFIG changes nothing. The rest of it needs a restart,
+    and the log says so.
+
     The broker's login comes from VIGIL_MQTT_USERNAME and VIGIL_MQTT_PASSWORD or
     VIGIL_MQTT_PASSWORD_FILE, or from CONFIG; never from the command line.
 
@@ -100,11 +105,13 @@ def run(config: Path | None, check: bool, schema: bool, as_json: bool, **options
         cv2.setNumThreads(1)
     notifier = Notifier()
     _stacks_on_request()
+    again = None if config is None else partial(_resolve, config, options)
     with (
         _told(notifier),
-        open_daemon(resolved, clock=SystemClock(), notifier=notifier) as daemon,
-        _stopped_by_signals(daemon),
+        Signals(reloads=config is not None) as signals,
+        open_daemon(resolved, clock=SystemClock(), notifier=notifier, read_again=again) as daemon,
     ):
+        signals.attach(daemon)
         summary = daemon.run()
         failures = daemon.failures
     _report(summary, as_json=as_json)
@@ -170,19 +177,6 @@ def _state_folder(device: str) -> Path:
         return Path(given)
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "vigil" / device
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
-    def stop(_number: int, _frame: object) -> None:
-        daemon.request_stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

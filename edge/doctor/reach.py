@@ -39,7 +39,7 @@ def check_camera(name: str, camera: CameraConfig, *, seconds: float = CAMERA_S) 
             first = next(iter(source))
         height, width = first.bgr.shape[:2]
         return ok(check, f"a recording of {width}x{height} at {source.fps:g} frames per second")
-    spec = LiveCamera(camera.source, fps=camera.fps, overlay=camera.overlay)
+    spec = camera.live(name)
     capture = CaptureProcess(spec)
     try:
         return _watch(check, capture, spec, camera, seconds)

@@ -26,6 +26,7 @@ EndReason = Literal[
     "camera_lost",
     "camera_frozen",
     "geometry_changed",
+    "reconfigured",
     "daemon_restart",
     "max_duration",
 ]

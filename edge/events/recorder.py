@@ -16,12 +16,15 @@ from pathlib import Path
 import structlog
 
 from edge.events.event import Event, StoredPicture
+from edge.events.fault import CameraFault
 from edge.events.film import FilmFrame, write_film
 from edge.events.pictures import write_heatmap, write_snapshot
 from edge.events.tracker import Peak, Report
 from engines.errors import VigilError
 
 QUEUE_LENGTH = 32
+
+Message = Report | CameraFault
 
 _log = structlog.get_logger()
 
@@ -39,13 +42,13 @@ class Recorder:
 
     Args:
         folder: Where the pictures go; None: no pictures.
-        sink: Takes each finished event; may block.
+        sink: Takes each finished message; may block.
     """
 
-    def __init__(self, *, folder: Path | None, sink: Callable[[Event], None]) -> None:
+    def __init__(self, *, folder: Path | None, sink: Callable[[Event | CameraFault], None]) -> None:
         self._folder = folder
         self._sink = sink
-        self._queue: queue.Queue[Report | None] = queue.Queue(QUEUE_LENGTH)
+        self._queue: queue.Queue[Message | None] = queue.Queue(QUEUE_LENGTH)
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._pictures: dict[str, _Pictures] = {}
         self._failure: BaseException | None = None
@@ -58,19 +61,19 @@ class Recorder:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, report: Report) -> None:
-        """Queue a report; blocks while the queue is full.
+    def submit(self, message: Message) -> None:
+        """Queue a report, or a fault that has no picture; blocks while the queue is full.
 
         Raises:
             VigilError: The thread has failed.
         """
-        if report.event.phase == "update" and self._queue.full():
+        if isinstance(message, Report) and message.event.phase == "update" and self._queue.full():
             self.pictures_dropped += 1
-            report = replace(report, peak=None)
+            message = replace(message, peak=None)
         while True:
             self._check()
             try:
-                self._queue.put(report, timeout=0.5)
+                self._queue.put(message, timeout=0.5)
             except queue.Full:
                 continue
             return
@@ -95,8 +98,11 @@ class Recorder:
 
     def _work(self) -> None:
         try:
-            while (report := self._queue.get()) is not None:
-                self._sink(self._with_pictures(report))
+            while (message := self._queue.get()) is not None:
+                if isinstance(message, Report):
+                    self._sink(self._with_pictures(message))
+                else:
+                    self._sink(message)
         except BaseException as failure:  # noqa: BLE001  # a thread's top: kept, raised to the caller
             self._failure = failure
 

@@ -23,7 +23,7 @@ from edge.events.event import Budget, EndReason, Event, ModelInfo
 from edge.events.explain import Explainer
 from edge.events.film import FilmFrame
 from edge.events.identifiers import uuid7
-from edge.events.wall_clock import WallClock
+from edge.events.watched_at import WatchedAt
 from edge.frames import Frame, Phase, ScoreMap
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
 from engines.model_spec import AlarmSpec
@@ -120,7 +120,7 @@ class EventTracker:
         self._candidate: Peak | None = None
         self._running: _Running | None = None
         self._newest: Peak | None = None
-        self._walls = WallClock(keep_s=detector.alarm.close_s + detector.alarm.merge_s)
+        self._watched = WatchedAt(keep_s=detector.alarm.close_s + detector.alarm.merge_s)
 
     @property
     def open_id(self) -> str | None:
@@ -136,8 +136,8 @@ class EventTracker:
         newest = self._newest = Peak(frame, scored)
         above = scored.score > self._detector.alarm.threshold
         if frame.captured_at is None:
-            self._walls.note(
-                frame.time_s, self._clock.utc(), hold=above or self.open_id is not None
+            self._watched.note(
+                frame.time_s, self._clock.monotonic(), hold=above or self.open_id is not None
             )
         self._candidate = _higher(self._candidate, newest) if above else None
         transition = self._machine.update(frame.time_s, scored.score)
@@ -156,7 +156,7 @@ class EventTracker:
         transition = None if newest is None else self._machine.finish(newest.frame.time_s)
         reports = [] if transition is None else [self._end(transition, reason)]
         self._candidate = self._newest = None
-        self._walls.clear()
+        self._watched.clear()
         return reports
 
     def _active(self, event: AlarmEvent, candidate: Peak, newest: Peak) -> list[Report]:
@@ -186,7 +186,7 @@ class EventTracker:
     def _end(self, transition: Transition, reason: EndReason) -> Report:
         report = self._say("end", transition.event, reason)
         self._running = None
-        self._walls.release()
+        self._watched.release()
         return report
 
     def _say(self, phase: Phase, event: AlarmEvent, reason: EndReason | None) -> Report:
@@ -247,7 +247,8 @@ class EventTracker:
         if newest is not None and newest.frame.captured_at is not None:
             age = newest.frame.time_s - time_s
             return newest.frame.captured_at - datetime.timedelta(seconds=age)
-        return self._walls.at(time_s)
+        watched_s = self._clock.monotonic() - self._watched.at(time_s)
+        return self._clock.utc() - datetime.timedelta(seconds=watched_s)
 
 
 def _higher(first: Peak | None, second: Peak) -> Peak:

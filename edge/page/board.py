@@ -79,6 +79,11 @@ class Board:
         for event in events:
             self._keep(event)
 
+    def threshold_of(self, camera: str) -> float:
+        """What its scores are compared with: learned on site, or the bundle's."""
+        own = self._cameras.get(camera, {}).get("threshold")
+        return float(self.device["threshold"] if own is None else own)
+
     @property
     def scoring(self) -> bool:
         """Whether the daemon's loop turns, as it said last."""
@@ -87,7 +92,11 @@ class Board:
     def apply(self, message: Message) -> None:
         """Take over what is new."""
         kind = message["kind"]
-        if kind == "camera":
+        if kind == "cameras":
+            for name in self._cameras.keys() - set(message["names"]):
+                for known in (self._cameras, self._scores, self._pictures):
+                    known.pop(name, None)
+        elif kind == "camera":
             self._cameras[message["camera"]["name"]] = message["camera"]
         elif kind == "score":
             self._points(message["camera"]).append((message["at"], message["score"]))

@@ -53,6 +53,9 @@ class Desk:
             self.board = Board.of(message)
         else:
             self.board.apply(message)
+        if message["kind"] == "cameras":
+            for name in self._pictures.keys() - set(message["names"]):
+                del self._pictures[name]
         if message["kind"] == "picture":
             size = message["jpeg_bytes"]
             kept = self._pictures.setdefault(message["camera"], deque(maxlen=_KEPT))

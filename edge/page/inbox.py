@@ -83,6 +83,13 @@ class Inbox:
             self._tallies.setdefault(camera, Tally()).add(score, at_ms)
             self._sights[camera] = Sight(self._number, at_ms, bgr, score_map)
 
+    def forget_others(self, cameras: set[str]) -> None:
+        """Keep nothing of other cameras than these."""
+        with self._lock:
+            for known in (self._tallies, self._sights):
+                for name in known.keys() - cameras:
+                    known.pop(name)
+
     def wake(self) -> None:
         """End the wait."""
         self._full.set()

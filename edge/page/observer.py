@@ -16,7 +16,7 @@ from edge.page.pump import Pump
 from edge.page.settings import PageSettings
 from edge.page.wire import Message
 
-_STOP_S = 8.0
+STOP_S = 8.0
 
 
 class PageObserver(Observer):
@@ -64,6 +64,14 @@ class PageObserver(Observer):
         """Note how a camera stands."""
         self._inbox.put({"kind": "camera", "camera": _camera(status)}, soon=True)
 
+    def regrouped(self, cameras: Iterable[CameraStatus]) -> None:
+        """Show these, and no others any more."""
+        statuses = list(cameras)
+        self._inbox.forget_others({status.name for status in statuses})
+        self._inbox.put({"kind": "cameras", "names": [status.name for status in statuses]})
+        for status in statuses:
+            self.camera_changed(status)
+
     def scored(self, camera: str, frame: Frame, scored: ScoreMap) -> None:
         """Note the newest picture and its score."""
         moment = frame.captured_at or self._clock.utc()
@@ -85,7 +93,7 @@ class PageObserver(Observer):
 
     def stopped(self) -> None:
         """Serve no longer."""
-        self._pump.stop(_STOP_S)
+        self._pump.stop(STOP_S)
 
 
 def _milliseconds(moment: datetime.datetime) -> int:
@@ -100,4 +108,5 @@ def _camera(status: CameraStatus) -> Message:
         "since": rfc3339(status.since),
         "flags": list(status.flags),
         "losses": status.losses,
+        "threshold": status.threshold,
     }

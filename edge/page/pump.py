@@ -106,12 +106,19 @@ class Pump:
             if self._journal is not None:
                 self._board.remember(self._journal.load())
             while not self._stopping.is_set():
-                self._turn(self._clock.monotonic())
+                self._turn_or_begin_again()
                 self._inbox.wait(_TURN_S)
-        except Exception:  # noqa: BLE001  # a thread's top: the daemon goes on without the page
-            _log.exception("page_failed")
         finally:
             self._end()
+
+    def _turn_or_begin_again(self) -> None:
+        """A fault of ours costs the page a pause; the daemon goes on meanwhile."""
+        now_s = self._clock.monotonic()
+        try:
+            self._turn(now_s)
+        except Exception:  # noqa: BLE001  # a thread's top: without it there is no page any more
+            _log.exception("page_failed")
+            self._lose(now_s, "a fault of its pump")
 
     def _end(self) -> None:
         for message in self._inbox.messages():  # the ends of events that the stop has ended
@@ -186,7 +193,7 @@ class Pump:
 
     def _picture(self, camera: str, sight: Sight) -> tuple[Message, bytes]:
         jpeg = small_jpeg(sight.bgr, PICTURE_WIDTH)
-        grey, low, high = grey_of(sight.map, float(self._board.device["threshold"]))
+        grey, low, high = grey_of(sight.map, self._board.threshold_of(camera))
         _, png = cv2.imencode(".png", grey)
         message = {
             "kind": "picture",

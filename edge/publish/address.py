@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from engines.errors import ConfigError, InputMissingError, UsageError
+from edge.secret_file import credential_file, read_secret
+from engines.errors import ConfigError, UsageError
 
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 USERNAME_VARIABLE = "VIGIL_MQTT_USERNAME"
 PASSWORD_VARIABLE = "VIGIL_MQTT_PASSWORD"  # noqa: S105  # the name of a variable, not a password
 CREDENTIAL = "mqtt_password"  # the name of a systemd credential
-CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"  # set by systemd where a unit loads credentials
 PASSWORD_FILE_VARIABLE = "VIGIL_MQTT_PASSWORD_FILE"  # noqa: S105  # as above
 NAME_PATTERN = r"^[a-z0-9_-]{1,32}$"
 
@@ -95,8 +95,8 @@ def find_login(
     named, given = environment.get(PASSWORD_FILE_VARIABLE), environment.get(PASSWORD_VARIABLE)
     path = password_file or (Path(named) if named else None)
     if path is None and given is None:
-        path = _credential(environment)
-    password = given if path is None else _read_secret(path)
+        path = credential_file(CREDENTIAL, environment)
+    password = given if path is None else read_secret(path)
     if password and not user:
         raise ConfigError(
             "there is a password for the broker but no user name",
@@ -158,22 +158,3 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         # Brackets or port are wrong; the address is not shown, it may hold a password.
         raise UsageError("this is not the address of a broker", mend=_MEND) from error
     return parts, port
-
-
-def _credential(environment: Mapping[str, str]) -> Path | None:
-    """The file of a `LoadCredential=mqtt_password:...`, if the service manager gave one."""
-    folder = environment.get(CREDENTIALS_VARIABLE)
-    credential = Path(folder) / CREDENTIAL if folder else None
-    return credential if credential is not None and credential.is_file() else None
-
-
-def _read_secret(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise InputMissingError(
-            f"the password file cannot be read: {reason}",
-            where=str(path),
-            mend="create it with mode 0600, owned by the user that runs vigil",
-        ) from error

@@ -122,7 +122,10 @@ def _device_components(topics: Topics) -> dict[str, Component]:
 
 def _camera_components(topics: Topics, camera: str, *, snapshots: bool) -> dict[str, Component]:
     """Names of cameras hold no quotes and no braces, so that they can stand in templates."""
-    of_this = f"value_json.camera == '{camera}' and value_json.phase in ['start', 'end']"
+    of_this = (
+        f"value_json.camera == '{camera}' and value_json.kind == 'anomaly' "
+        "and value_json.phase in ['start', 'end']"
+    )
     told = "{'event_type': value_json.phase, 'id': value_json.id, 'why': value_json.why}"
     components: dict[str, Component] = {
         f"{camera}_alarm": {

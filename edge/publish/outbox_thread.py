@@ -200,7 +200,7 @@ class OutboxThread:
                     self._outbox.append_gap(self._held.lost)
                     self._held.lost = 0
                 self._outbox.append(self._held.first())
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:  # the disk's size is asked for, too
                 _log.error("outbox_not_written", error=str(error), held=len(self._held))
                 self._failing = True
                 self._retry_at = time.monotonic() + self._retry_s

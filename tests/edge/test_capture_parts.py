@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import struct
 import subprocess
 import sys
 import time
@@ -16,11 +17,11 @@ from hypothesis import strategies as st
 
 from edge.capture.frame_ring import MAX_PIXELS, FrameMeta, FrameRing
 from edge.capture.gstreamer import csi_pipeline
-from edge.capture.live import LiveCamera
+from edge.capture.live import LiveCamera, enter_source
 from edge.capture.multipart import MAX_HEAD, MAX_PART, MultipartReader, boundary_of
 from edge.capture.picture_health import PictureHealth
 from edge.capture.source import is_live_address
-from engines.errors import DataError, UsageError
+from engines.errors import DataError, UnavailableError, UsageError
 
 WRITE_WITHOUT_END = """
 import sys
@@ -55,6 +56,19 @@ class TestFrameRing:
         huge = np.broadcast_to(np.zeros(3, np.uint8), (1, MAX_PIXELS + 1, 3))
         with pytest.raises(DataError, match="larger than"):
             ring.write(huge, FrameMeta(1, 0, 0, MAX_PIXELS + 1, 1))
+        assert ring.newest() is None
+        ring.close()
+
+    @pytest.mark.parametrize(("width", "height"), [(0, 0), (0, 9), (2**32 - 1, 2**32 - 1)])
+    def test_a_writer_that_was_taken_over_cannot_make_the_reader_read_beyond(
+        self, width: int, height: int
+    ) -> None:
+        ring = FrameRing.create()
+        ring.write(np.zeros((4, 5, 3), np.uint8), FrameMeta(1, 0, 0, 5, 4))
+        assert ring.newest() is not None
+        sides = struct.pack("<II", 5, 4)
+        at = ring._map.find(sides)
+        ring._map[at : at + len(sides)] = struct.pack("<II", width, height)
         assert ring.newest() is None
         ring.close()
 
@@ -200,6 +214,17 @@ def test_csi_addresses() -> None:
     )
     with pytest.raises(UsageError, match="CSI"):
         csi_pipeline("csi://front")
+
+
+def test_without_gstreamer_its_cameras_say_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    for address in ("csi://0", "gst:videotestsrc"):
+        with pytest.raises(UnavailableError) as caught:
+            enter_source(LiveCamera(address))
+        assert "there is no gst-launch-1.0" in str(caught.value)
+        assert "gstreamer1.0-tools" in str(caught.value.mend)
 
 
 def test_a_cameras_order_travels_whole_and_its_name_holds_no_login() -> None:

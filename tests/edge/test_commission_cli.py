@@ -21,9 +21,10 @@ from support.recordings import write_recording
 
 from edge.cli.commission import commission
 from edge.clock import SystemClock
-from edge.config import load_config
+from edge.config import Config, load_config
 from edge.doctor.detector import check_site
-from edge.launch import open_daemon
+from edge.launch import camera_jobs, detector_of, open_daemon
+from edge.trust import open_bundle
 from engines.bundle import replace_alarm
 from engines.errors import RefusedError, UsageError, VigilError
 
@@ -128,6 +129,13 @@ def test_a_camera_must_be_one_of_the_configuration(configure: Callable[..., Path
     assert vigil(configure(), "--for", "10").exit_code == 2  # no unit
 
 
+def job_keys(config: Config) -> list[object]:
+    """What a reload compares."""
+    bundle = open_bundle(config.bundle, configured=None)
+    detector = detector_of(bundle, {"a": "onnxruntime-cpu/fp32"}, compute="cpu")
+    return [job.key for job in camera_jobs(config, bundle, detector)]
+
+
 @pytest.mark.broker
 def test_the_daemon_runs_what_was_learned_and_its_events_say_so(
     configure: Callable[..., Path], material: Path, tmp_path: Path
@@ -142,7 +150,10 @@ def test_the_daemon_runs_what_was_learned_and_its_events_say_so(
             daemon.run()
         wait_until(lambda: subscriber.last("vigil/vigil/status") == "offline")
         events = subscriber.events()
+        learned = job_keys(config)
+        assert job_keys(config) == learned  # a reload leaves the camera alone
         vigil(file, "--undo")
+        assert job_keys(config) != learned  # and now it does not
         with open_daemon(config, clock=SystemClock()) as daemon:
             daemon.run()
         wait_until(lambda: len(subscriber.events()) > len(events))

@@ -3,34 +3,29 @@
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from support.broker import Broker, Subscriber, free_port, running_broker, wait_until
-from support.cameras import TimedCapture
 from support.clips import MemorySource
+from support.daemons import TOPICS, daemon, live, recording
 from support.scores import PlayedPipeline, detector, frame, scored
 
-from edge.capture.camera_state import Patience
 from edge.clock import SystemClock
-from edge.daemon import Daemon
-from edge.daemon_settings import CameraJob, DaemonSettings, LiveInput
+from edge.daemon_settings import CameraJob
 from edge.events.event import load_schema
 from edge.events.tracker import EventTracker
 from edge.frames import Frame, ScoreMap
 from edge.observer import CameraStatus, Observer
-from edge.publish.address import BrokerAddress, Topics
 from edge.publish.outbox import Outbox
-from edge.publish.publisher import BrokerSettings
 from edge.run_summary import RunSummary
 from engines.errors import DataError, InputMissingError, TemporaryError
 
 pytestmark = pytest.mark.broker
 
-TOPICS = Topics("gate-01")
 ONE_EVENT = [1.0] * 10 + [5.0] * 10 + [1.0] * 40
 
 
@@ -38,73 +33,6 @@ ONE_EVENT = [1.0] * 10 + [5.0] * 10 + [1.0] * 40
 def broker(tmp_path: Path) -> Iterator[Broker]:
     with running_broker(tmp_path) as running:
         yield running
-
-
-def recording(name: str, length: int, *, fps: float = 10.0) -> MemorySource:
-    return MemorySource([frame(i, fps=fps) for i in range(length)], name, fps)
-
-
-def live(fps: float, *, lengths: Sequence[int] = (), **limits: float) -> LiveInput:
-    """A camera whose connections end after so many frames; the one after the last is endless."""
-    left = list(lengths)
-    patience = Patience(**{"backoff_min_s": 0.01, "backoff_max_s": 0.02, **limits})
-
-    def launch() -> TimedCapture:
-        if left:
-            return TimedCapture(fps, left.pop(0), failure="the plug was pulled")
-        return TimedCapture(fps)
-
-    return LiveInput(launch=launch, patience=patience)
-
-
-class Running:
-    """A daemon in a thread of its own; stopped at the end."""
-
-    def __init__(self, one: Daemon) -> None:
-        self._one = one
-        self.summary: RunSummary | None = None
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        self.summary = self._one.run()
-
-    def __enter__(self) -> "Running":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._one.request_stop()
-        self._thread.join(15)
-        assert not self._thread.is_alive()
-
-
-def daemon(
-    folder: Path,
-    url: str,
-    scores: dict[str, Sequence[float]],
-    *,
-    jobs: Sequence[CameraJob] = (),
-    flush_s: float = 5.0,
-    observers: Sequence[Observer] = (),
-    **changes: Any,
-) -> Daemon:
-    clock = SystemClock()
-    return Daemon(
-        settings=DaemonSettings(
-            broker=BrokerSettings(
-                address=BrokerAddress.parse(url), topics=TOPICS, reconnect_max_s=0.1
-            ),
-            media=folder / "media",
-            flush_s=flush_s,
-            **changes,
-        ),
-        cameras=jobs or [CameraJob(name, recording(name, len(s))) for name, s in scores.items()],
-        pipeline=PlayedPipeline(scores),
-        detector=detector(),
-        outbox=Outbox(folder / "o.sqlite3", device="gate-01", topic=TOPICS.event, clock=clock),
-        clock=clock,
-        observers=observers,
-    )
 
 
 def test_an_event_is_published_with_its_pictures_and_the_run_is_summed_up(
@@ -190,7 +118,7 @@ def test_a_broker_that_restarts_during_the_run_loses_nothing(
     # At 500 frames per second close and merge would take as many frames; the rule counts seconds.
     with Subscriber(broker.port, qos=0) as subscriber:
         one = daemon(tmp_path, broker.url, {"yard": many}, jobs=[job], flush_s=10.0)
-        one._detector = detector(close_s=0.02, merge_s=0.02)
+        one._group._detector = detector(close_s=0.02, merge_s=0.02)
         result: list[RunSummary] = []
         runner = threading.Thread(target=lambda: result.append(one.run()))
         runner.start()
@@ -267,53 +195,6 @@ def test_a_recording_that_breaks_off_ends_its_event_and_leaves_the_others_alone(
     assert summary.cameras["door"].frames == 60
     assert [error.what for error in one.failures] == ["the file cannot be read on"]
     assert "the file cannot be read on" in "\n".join(summary.lines())
-
-
-def test_a_live_camera_that_is_lost_ends_its_event_comes_back_and_ends_no_run(
-    tmp_path: Path, broker: Broker
-) -> None:
-    patience = {"stale_s": 30.0, "connect_s": 30.0}
-    jobs = [
-        CameraJob("yard", live(100.0, lengths=(20, 0, 0, 15), **patience)),
-        CameraJob("door", live(100.0, **patience)),
-    ]
-    one = daemon(tmp_path, broker.url, {"yard": [5.0] * 30, "door": [1.0]}, jobs=jobs)
-    with Subscriber(broker.port) as subscriber:
-        with Running(one) as running:
-            wait_until(
-                lambda: [e["phase"] for e in subscriber.events()].count("start") == 3, timeout_s=60
-            )
-            said = [p for t, p, _ in subscriber.messages if t == TOPICS.camera_state("yard")]
-        events = subscriber.events()
-        jsonschema.validate(events[1], load_schema())
-    assert [e["reason"] for e in events if e["phase"] == "end"] == [
-        "camera_lost",
-        "camera_lost",
-        "stopped",
-    ]
-    positions = [e["position_s"] for e in events]
-    assert positions == sorted(positions)  # the camera's time runs on over reconnects
-    assert {json.loads(p)["state"] for p in said} >= {"live", "backoff"}
-    assert running.summary is not None
-    assert running.summary.cameras["yard"].losses == 4
-    assert running.summary.cameras["door"].losses == 0
-    assert "lost 4 times" in "\n".join(running.summary.lines())
-
-
-def test_live_cameras_share_a_batch_at_the_common_beat(tmp_path: Path, broker: Broker) -> None:
-    names = ("yard", "door", "gate")
-    jobs = [CameraJob(name, live(fps)) for name, fps in zip(names, (60.0, 70.0, 80.0), strict=True)]
-    one = daemon(
-        tmp_path, broker.url, {name: [1.0] for name in names}, jobs=jobs, analysis_fps=20.0
-    )
-    with Running(one) as running:
-        time.sleep(1.2)
-    pipeline = one._pipeline
-    assert isinstance(pipeline, PlayedPipeline)
-    assert pipeline.steps.count(3) >= 0.8 * len(pipeline.steps)
-    assert 10 <= len(pipeline.steps) <= 27  # not one step for each of 250 frames
-    assert running.summary is not None
-    assert running.summary.cameras["gate"].dropped > 20
 
 
 def test_observers_are_told_everything_and_a_broken_one_disturbs_nobody(
@@ -412,22 +293,6 @@ def test_when_scoring_breaks_what_had_happened_is_delivered_first(
         wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
         assert [e["phase"] for e in subscriber.events()] == ["start", "end"]
     assert threading.active_count() < 5
-
-
-def test_a_live_camera_gives_its_newest_frame_only(tmp_path: Path, broker: Broker) -> None:
-    class Slow(PlayedPipeline):
-        def step(self, work: Any) -> Any:
-            time.sleep(0.05)
-            return super().step(work)
-
-    one = daemon(tmp_path, broker.url, {"yard": [1.0]}, jobs=[CameraJob("yard", live(200.0))])
-    one._loop._pipeline = Slow({"yard": [1.0]})
-    with Running(one) as running:
-        time.sleep(0.6)
-    assert running.summary is not None
-    camera = running.summary.cameras["yard"]
-    assert 5 <= camera.frames <= 15
-    assert camera.dropped > 5 * camera.frames
 
 
 def test_a_recording_in_real_time_takes_its_time(tmp_path: Path, broker: Broker) -> None:

@@ -98,6 +98,8 @@ FIELDS = (
     "threshold",
     "started_position_s",
     "snapshot",
+    "state",
+    "cause",
 )
 numbers = st.sampled_from(
     [b"1e999", b"-1e999", b"9" * 4000, b"-" + b"9" * 4299, b"1e308", b"NaN", b"Infinity", b"0"]
@@ -115,16 +117,17 @@ raw_values = st.one_of(
             st.sampled_from([b"1", b"2", b"9223372036854775807", b"9" * 4300, b"-5", b"1.5"]),
             st.sampled_from(["start", "update", "end", "gap"]),
             st.dictionaries(st.sampled_from(FIELDS), raw_values, max_size=4),
+            st.sampled_from([b"", b',"kind":"anomaly"', b',"kind":"camera"', b',"kind":[1]']),
         ),
         max_size=4,
     )
 )
 def test_hostile_numbers_and_nests_are_read_or_left_out(
-    messages: list[tuple[bytes, str, dict[str, bytes]]],
+    messages: list[tuple[bytes, str, dict[str, bytes], bytes]],
 ) -> None:
     reader = Reader()
-    for seq, phase, fields in messages:
-        more = b"".join(b',"%s":%s' % (key.encode(), value) for key, value in fields.items())
+    for seq, phase, fields, kind in messages:
+        more = kind + b"".join(b',"%s":%s' % (key.encode(), value) for key, value in fields.items())
         raw = b'{"stream_id":"s","seq":%s,"phase":"%s"%s}' % (seq, phase.encode(), more)
         for heard in reader.read(TOPIC, raw):
             assert heard.line.isprintable()

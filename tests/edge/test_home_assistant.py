@@ -76,13 +76,15 @@ def test_the_templates_say_what_the_payloads_mean() -> None:
     assert render(components["health"], {"degraded": []}) == "OFF"
     assert render(components["health"], {"degraded": ["disk_low"]}) == "ON"
     assert render(components["outbox"], {"outbox": {"rows": 7}}) == "7"
-    event = {"camera": "yard", "phase": "start", "id": "x", "why": 'a "word"'}
+    event = {"kind": "anomaly", "camera": "yard", "phase": "start", "id": "x", "why": 'a "word"'}
     assert json.loads(render(components["yard_event"], event)) == {
         "event_type": "start",
         "id": "x",
         "why": 'a "word"',
     }
-    for other in ({**event, "camera": "door"}, {**event, "phase": "update"}, {"phase": "gap"}):
+    fault = {**event, "kind": "camera"}  # a camera that is away is no anomaly
+    late = {**event, "phase": "update"}
+    for other in ({**event, "camera": "door"}, late, fault, {"phase": "gap"}):
         assert render(components["yard_event"], other) == ""
 
 

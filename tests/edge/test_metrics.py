@@ -33,7 +33,6 @@ VITALS = Vitals(3, 900, 2, 17, connected=True, connects=4, ticks_skipped=5, pict
 def metrics(folder: Path, **changes: Any) -> Metrics:
     values: dict[str, Any] = {
         "model": detector().model,
-        "threshold": {"yard": 3.0},
         "clock": ManualClock(),
         "vitals": lambda: VITALS,
         "stage_ms": lambda: {"fuse": 250.0},
@@ -76,7 +75,9 @@ def scrape(port: int) -> dict[tuple[str, ...], float]:
 
 def status(state: Any, *, losses: int = 0, reason: str | None = None) -> CameraStatus:
     since = ManualClock().utc()
-    return CameraStatus("yard", state, reason, since, losses=losses, dropped=7, skipped=2)
+    return CameraStatus(
+        "yard", state, reason, since, losses=losses, dropped=7, skipped=2, threshold=3.0
+    )
 
 
 def test_what_happens_is_counted(tmp_path: Path, serve: Callable[[Metrics], Any]) -> None:
@@ -120,6 +121,7 @@ def test_a_daemon_that_ends_is_scraped_without_error(
         raise InternalError("the outbox thread has ended")
 
     one = metrics(tmp_path / "gone", vitals=ended)
+    one.started([status("live")])
     seen = scrape(serve(one).port)
     assert ("vigil_outbox_rows",) not in seen
     assert seen["vigil_threshold", "yard"] == 3.0

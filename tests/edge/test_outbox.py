@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.broker import wait_until
 from support.clock import ManualClock
 
 from edge.events.event import load_schema
@@ -323,4 +324,23 @@ def test_a_fault_of_ours_ends_the_thread_aloud_instead_of_holding_messages_back(
     thread.append({"no": "id"})
     with pytest.raises(InternalError):
         thread.depth()
+    thread.close()
+
+
+def test_a_disk_that_does_not_say_its_size_holds_messages_back_and_ends_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = OutboxThread(outbox(tmp_path / "o.sqlite3"), retry_s=0.05)
+    thread.start()
+    with monkeypatch.context() as broken:
+
+        def fail(_: Path) -> int:
+            raise OSError(5, "Input/output error")
+
+        broken.setattr("edge.publish.outbox_space.free_bytes", fail)
+        thread.append(message("a", "start"))
+        thread.append(message("a", "end", 2))
+        assert thread.depth().held == 2
+    wait_until(lambda: thread.depth().held == 0)
+    assert [p["rev"] for p in payloads(thread.fetch(after=0, limit=9))] == [1, 2]
     thread.close()

@@ -8,11 +8,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
+import psutil
 import pytest
 from support.broker import free_port
 from support.bundles import tiny_bundle
+from support.camera_servers import mjpeg_server
 from support.service_manager import Manager, manager_at
+
+PASSWORD = "h@n/er:2#%41"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,9 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         yield running
 
 
-def start(manager: Manager, config: Path, *, watchdog_s: float) -> "subprocess.Popen[str]":
+def start(
+    manager: Manager, config: Path, *, watchdog_s: float, **variables: str
+) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "edge.cli.main", "run", str(config)],
         stdout=subprocess.PIPE,
@@ -35,6 +42,7 @@ def start(manager: Manager, config: Path, *, watchdog_s: float) -> "subprocess.P
         text=True,
         env={
             **os.environ,
+            **variables,
             "OMP_NUM_THREADS": "1",
             "NOTIFY_SOCKET": manager.address,
             "WATCHDOG_USEC": str(int(watchdog_s * 1e6)),
@@ -102,3 +110,69 @@ def test_why_it_could_not_start_stands_in_its_status(manager: Manager, tmp_path:
         text.startswith("STATUS=there is no such bundle folder") for text in manager.listen()
     )
     assert "READY=1" not in manager.heard
+
+
+def rewrite(config: Path, cameras: str) -> None:
+    head = config.read_text().partition("cameras:")[0]
+    config.write_text(f"{head}cameras: {cameras}\n")
+
+
+def test_a_reload_takes_new_cameras_and_refuses_a_wrong_file(
+    manager: Manager, bundle: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "camera_password"
+    secret.write_text(f"{PASSWORD}\n")
+    config = configure(tmp_path, bundle)
+    with mjpeg_server() as server:
+        process = start(manager, config, watchdog_s=60.0)
+        try:
+            manager.wait_for("READY=1")
+            rewrite(config, "{porch: {sauce: 'http://127.0.0.1/'}}")
+            process.send_signal(signal.SIGHUP)
+            manager.wait_for_text("STATUS=new configuration refused, the one before goes on: 2 pro")
+            address = f"http://127.0.0.1:{server.port}/locked"
+            login = f"username: viewer, password_file: {secret}"
+            rewrite(config, f"{{porch: {{source: '{address}', {login}}}}}")
+            process.send_signal(signal.SIGHUP)
+            manager.wait_for_text("STATUS=1/1 live")
+            children = psutil.Process(process.pid).children(recursive=True)
+            seen = [" ".join(child.cmdline()) + str(child.environ()) for child in children]
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 0, err
+    assert len(children) == 1
+    for text in (*seen, out, err, *manager.heard):
+        assert PASSWORD not in text
+        assert quote(PASSWORD, safe="") not in text
+    assert "config_refused" in err
+    assert "did you mean `source`" in err
+    stored = [file.read_bytes() for file in (tmp_path / "state").rglob("*") if file.is_file()]
+    assert PASSWORD.encode() not in b"".join(stored)
+
+
+def test_a_password_that_is_wrong_shows_nowhere_either(
+    manager: Manager, bundle: Path, tmp_path: Path
+) -> None:
+    config = configure(tmp_path, bundle)
+    with mjpeg_server() as server:
+        rewrite(config, f"{{porch: {{source: 'http://127.0.0.1:{server.port}/locked'}}}}")
+        variables = {
+            "VIGIL_CAMERA_PORCH_USERNAME": "viewer",
+            "VIGIL_CAMERA_PORCH_PASSWORD": "wrong-h@n/er",
+        }
+        process = start(manager, config, watchdog_s=60.0, **variables)
+        try:
+            manager.wait_for_text("porch quarantined")
+            (child, *_) = [*psutil.Process(process.pid).children(), None]
+            environment = {} if child is None else child.environ()
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            process.wait()
+    assert "refuses the login (401)" in err
+    assert "wrong-h" not in out + err + str(environment)
+    assert 'cause": "refused' in err  # the fault is told, with its reason

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 
 import pytest
-from support.cameras import ScriptedCapture
+from structlog.testing import capture_logs
+from support.broker import wait_until
+from support.cameras import ScriptedCapture, TimedCapture
 from support.clock import ManualClock
 
 from edge.capture.camera_state import CameraMachine, Patience
 from edge.capture.process import News
 from edge.capture.supervisor import CameraSupervisor
+from edge.clock import SystemClock
 
 
 class Stage:
@@ -186,11 +189,37 @@ def test_a_dark_picture_is_a_flag() -> None:
     assert stage.supervisor.flags == []
 
 
-def test_a_bug_in_the_supervisor_is_told_and_ends_only_this_camera() -> None:
-    stage = Stage()
-    stage.failing = None
-    stage.supervisor._launch = lambda: 1 / 0  # type: ignore[assignment,return-value]
-    stage.supervisor.start()
-    stage.supervisor._thread.join(5)
-    assert stage.supervisor.finished
-    assert "division by zero" in str(stage.supervisor.failure)
+def test_a_bug_in_the_supervisor_costs_a_pause_and_not_the_camera() -> None:
+    patience = Patience(backoff_min_s=0.01, backoff_max_s=0.01)
+    bugs, captures = [ZeroDivisionError(), KeyError("kind")], []
+
+    def launch() -> TimedCapture:
+        if bugs:
+            raise bugs.pop()
+        captures.append(TimedCapture(50.0))
+        return captures[-1]
+
+    announce = threading.Event()
+    supervisor = CameraSupervisor(
+        name="yard", launch=launch, patience=patience, clock=SystemClock(), announce=announce
+    )
+    with capture_logs() as logs:
+        supervisor.start()
+        wait_until(lambda: supervisor.take() is not None)
+        supervisor.close()
+    changes = supervisor.drain()
+    lost = [change.reason for change in changes if change.state == "lost"]
+    assert lost == ["internal_error", "internal_error"]
+    assert changes[-1].state == "live"
+    assert not supervisor.finished
+    assert [line["event"] for line in logs].count("supervisor_failed") == 2
+    assert captures[0].stopped
+
+
+def test_a_process_that_talks_nonsense_is_replaced() -> None:
+    stage = Stage(backoff_min_s=1.0)
+    stage.turn()
+    stage.capture.queue.append(News(failure="the capture process talks nonsense"))
+    stage.turn()
+    stage.turn(1.1)
+    assert len(stage.captures) == 2

@@ -26,7 +26,9 @@ SINCE = datetime.datetime(2026, 7, 1, tzinfo=datetime.timezone.utc)
 
 
 def status(state: Any = "live", *flags: str, name: str = "yard", fps: float = 10.0) -> CameraStatus:
-    return CameraStatus(name=name, state=state, reason=None, since=SINCE, flags=flags, fps=fps)
+    return CameraStatus(
+        name=name, state=state, reason=None, since=SINCE, flags=flags, fps=fps, patience=PATIENCE
+    )
 
 
 class Bench:
@@ -43,7 +45,6 @@ class Bench:
             self.notifier,
             clock=self.clock,
             probe=self._probe,
-            live={"yard": PATIENCE, "door": PATIENCE},
             period_s=0.1,
         )
         self.observers = Observers([self.watchdog])

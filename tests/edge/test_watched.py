@@ -10,7 +10,9 @@ from support.scores import PlayedView, detector, frame, scored
 
 from edge.capture.camera_state import Change
 from edge.events.clips import ClipKeeper
+from edge.events.fault import CameraFault, FaultTracker
 from edge.events.film import FilmSpec
+from edge.events.recorder import Message
 from edge.events.tracker import EventTracker, Report
 from edge.frames import Frame
 from edge.watched import WatchedCamera
@@ -42,6 +44,13 @@ class SaidFeed:
     def due_s(self) -> float | None:
         return None
 
+    def end(self) -> None:
+        pass
+
+    @property
+    def ended(self) -> bool:
+        return True
+
     def close(self) -> None:
         pass
 
@@ -58,13 +67,14 @@ class Bench:
             tracker=EventTracker(
                 device="gate-01", camera="yard", detector=detector(), clock=self.clock
             ),
+            faults=FaultTracker(device="gate-01", camera="yard", clock=self.clock),
             clips=ClipKeeper(film),
             clock=self.clock,
         )
         self.number = 0
 
-    def play(self, count: int, score: float, *, size: tuple[int, int] = (40, 60)) -> list[Report]:
-        reports: list[Report] = []
+    def play(self, count: int, score: float, *, size: tuple[int, int] = (40, 60)) -> list[Message]:
+        reports: list[Message] = []
         for _ in range(count):
             one = replace(frame(self.number), bgr=np.zeros((*size, 3), np.uint8))
             self.number += 1
@@ -74,13 +84,17 @@ class Bench:
                 reports += self.camera.scored(one, scored(one, score))
         return reports
 
-    def change(self, state: str, reason: str | None = None) -> list[Report]:
+    def change(self, state: str, reason: str | None = None) -> list[Message]:
         self.feed.changes.append(Change(state, reason, self.clock.now_s))  # type: ignore[arg-type]
         return self.camera.follow()
 
 
-def ends(reports: list[Report]) -> list[tuple[str, str | None]]:
-    return [(report.event.phase, report.event.reason) for report in reports]
+def ends(messages: list[Message]) -> list[tuple[str, str | None]]:
+    return [(m.event.phase, m.event.reason) for m in messages if isinstance(m, Report)]
+
+
+def faults(messages: list[Message]) -> list[tuple[str, str, str | None]]:
+    return [(m.phase, m.cause, m.reason) for m in messages if isinstance(m, CameraFault)]
 
 
 def test_lost_and_frozen_end_the_open_event_and_stale_does_not() -> None:
@@ -106,12 +120,44 @@ def test_a_new_size_ends_the_event_and_forgets_the_past() -> None:
 
 def test_another_aspect_ratio_is_not_scored_until_it_is_back() -> None:
     bench = Bench()
+    bench.change("live")
     bench.play(5, 1.0)
-    assert bench.play(20, 5.0, size=(60, 60)) == []
+    messages = bench.play(20, 5.0, size=(60, 60))
+    assert ends(messages) == []
+    assert faults(messages) == [("start", "recommission_required", None)]  # never silent
     assert bench.camera.status().flags == ("recommission_required",)
     assert bench.camera.frames == 5
-    assert ends(bench.play(5, 5.0)) == [("start", None)]
+    messages = bench.play(5, 5.0)
+    assert ends(messages) == [("start", None)]
+    assert faults(messages) == [("end", "recommission_required", "recovered")]
     assert bench.camera.status().flags == ()
+
+
+def test_the_event_ends_before_the_fault_begins_that_ended_it() -> None:
+    bench = Bench()
+    bench.change("live")
+    bench.play(5, 5.0)
+    messages = bench.change("lost", "no_frames")
+    assert [type(message) for message in messages] == [Report, CameraFault]
+    assert faults(messages) == [("start", "no_frames", None)]
+    assert faults(bench.change("backoff", "no_frames")) == []
+    assert faults(bench.change("connecting")) == []
+    assert faults(bench.change("live")) == [("end", "no_frames", "recovered")]
+
+
+def test_a_camera_that_is_given_up_leaves_no_fault_open() -> None:
+    bench = Bench()
+    bench.change("frozen", "picture_unchanged")
+    assert faults(bench.camera.retire("disabled", "stopped")) == [
+        ("end", "picture_unchanged", "stopped")
+    ]
+    assert bench.camera.events == 0
+
+
+def test_a_recording_that_breaks_is_no_camera_fault() -> None:
+    bench = Bench()
+    bench.feed.live = False
+    assert bench.change("lost", "camera_lost") == []
 
 
 def test_a_new_epoch_forgets_the_past_and_keeps_the_event() -> None:
@@ -130,6 +176,7 @@ def test_a_lost_camera_lets_go_of_an_end_that_waits_for_its_clip() -> None:
     assert ends(bench.play(40, 1.0)) == []
     reports = bench.change("lost", "capture_failed")
     assert ends(reports) == [("end", "normal")]
+    assert isinstance(reports[0], Report)
     assert len(reports[0].film) > 5
 
 

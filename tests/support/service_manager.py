@@ -41,6 +41,13 @@ class Manager:
             if time.monotonic() > deadline:
                 pytest.fail(f"{messages} not within {timeout_s} s, heard {self.heard}")
 
+    def wait_for_text(self, text: str, timeout_s: float = 60.0) -> None:
+        """Until a message holds `text`; the test fails otherwise."""
+        deadline = time.monotonic() + timeout_s
+        while not any(text in message for message in self.listen(0.1)):
+            if time.monotonic() > deadline:
+                pytest.fail(f"{text!r} not within {timeout_s} s, heard {self.heard}")
+
     def forget(self) -> None:
         self.listen()
         self.heard.clear()

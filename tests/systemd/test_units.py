@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from edge.capture.process import KILL_S, TERMINATE_S
 from edge.config import config_from_text
+from edge.daemon import STOP_FLUSH_S
+from edge.page.observer import STOP_S as PAGE_STOP_S
+from edge.publish.publisher import ANSWER_S
+from edge.publish.session import GOODBYE_S
 from edge.watchdog import BEATS_PER_PERIOD, PROBE_AFTER_S
 from engines import errors
 from engines.errors import VigilError
@@ -32,7 +37,7 @@ def program(name: str) -> str:
 
 @pytest.fixture
 def device(tmp_path: Path) -> Path:
-    """The root of a device: this machine's standard units, ours, and a program to start."""
+    """The root of a device: this machine's standard units, ours, and the programs they start."""
     program("systemd-analyze")
     standard = next(
         (p for p in (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system")) if p.is_dir()),
@@ -45,10 +50,10 @@ def device(tmp_path: Path) -> Path:
     local.mkdir(parents=True)
     for unit in SYSTEMD.glob("*.service"):
         shutil.copy(unit, local)
-    vigil = root / "opt/vigil/current/bin/vigil"
-    vigil.parent.mkdir(parents=True)
-    vigil.write_text("#!/bin/sh\n")
-    vigil.chmod(0o755)
+    for program_file in (root / "opt/vigil/current/bin/vigil", root / "bin/kill"):
+        program_file.parent.mkdir(parents=True)
+        program_file.write_text("#!/bin/sh\n")
+        program_file.chmod(0o755)
     return root
 
 
@@ -206,3 +211,18 @@ def test_user_and_folders_are_made_with_their_owners(tmp_path: Path) -> None:
 def test_nothing_secret_is_asked_for_in_files_that_anybody_reads() -> None:
     for path in [*SYSTEMD.glob("*.env"), *SYSTEMD.glob("*.yaml"), *SYSTEMD.glob("*.service")]:
         assert not re.search(r"^[^#]*PASSWORD\s*=", path.read_text(), re.MULTILINE), path
+
+
+def test_a_stop_is_over_before_systemd_loses_patience() -> None:
+    """Also where the broker's name cannot be resolved, and a capture process hangs."""
+    unit = (SYSTEMD / "vigil@.service").read_text()
+    allowed = re.search(r"^TimeoutStopSec=(\d+)s$", unit, re.MULTILINE)
+    assert allowed is not None
+    delivering_s = STOP_FLUSH_S + GOODBYE_S + ANSWER_S
+    ending_captures_s = TERMINATE_S + KILL_S  # side by side, and beside the delivering
+    assert max(delivering_s, ending_captures_s) + PAGE_STOP_S + 5.0 <= int(allowed[1])
+
+
+def test_a_reload_reaches_the_daemon() -> None:
+    unit = (SYSTEMD / "vigil@.service").read_text()
+    assert re.search(r"^ExecReload=/bin/kill -HUP \$MAINPID$", unit, re.MULTILINE)

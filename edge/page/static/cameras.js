@@ -32,6 +32,7 @@ export class Camera {
   show(camera, now) {
     this.state = camera.state;
     this.node.dataset.state = camera.state;
+    if (camera.threshold != null) this.device(camera);
     const state = stateOf(camera);
     this.node.querySelector(".glyph path").setAttribute("d", state.path);
     this.#text(".word", state.word);

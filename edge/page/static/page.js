@@ -55,6 +55,17 @@ function board(message) {
   tick();
 }
 
+/** These are the cameras, and no others any more. */
+function only({ names }) {
+  for (const [name, one] of cameras) {
+    if (names.includes(name)) continue;
+    one.node.remove();
+    cameras.delete(name);
+    states.delete(name);
+  }
+  refresh();
+}
+
 function camera(message) {
   const status = message.camera;
   const before = states.get(status.name);
@@ -64,6 +75,7 @@ function camera(message) {
     say(`Camera ${status.name}: ${stateOf(status).word}`);
   }
   refresh();
+  $("model").textContent = model();
 }
 
 function event(message) {
@@ -86,7 +98,9 @@ function model() {
   const promise = device.provisional
     ? `provisional: proven at most ${number(device.proven_per_week)} false alarms a week, wanted ${number(device.budget_per_week)}`
     : `at most ${number(device.budget_per_week)} false alarms a week`;
-  return `Threshold ${number(device.threshold)} (${device.unit}), ${promise}. Model ${device.model}, vigil ${device.release}.`;
+  const own = [...states.values()].some(({ threshold }) => threshold != null && threshold !== device.threshold);
+  const where = own ? ", where a camera has not learned its own" : "";
+  return `Threshold ${number(device.threshold)} (${device.unit})${where}: ${promise}. Model ${device.model}, vigil ${device.release}.`;
 }
 
 /** What stands in the header and the title. */
@@ -155,5 +169,5 @@ const picture = (message) => cameraOf(message.camera).picture(message);
 heat(remembered());
 $("heat").addEventListener("click", () => heat($("heat").getAttribute("aria-pressed") !== "true"));
 document.addEventListener("visibilitychange", tick);
-new Connection({ board, camera, event, score, picture, beat: (message) => { beat(message); refresh(); } }, connected);
+new Connection({ board, camera, cameras: only, event, score, picture, beat: (message) => { beat(message); refresh(); } }, connected);
 setInterval(tick, 500);

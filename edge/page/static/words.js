@@ -18,6 +18,7 @@ const REASONS = {
   capture_failed: "it cannot be read",
   refused: "it refuses the login",
   no_process: "no reader can be started for it",
+  internal_error: "vigil made a mistake with it; it is tried again",
   memory: "its reader used too much memory and is replaced",
   unkillable: "its reader cannot be ended; restart this device",
 };
@@ -34,6 +35,7 @@ const ENDS = {
   camera_lost: "the camera was lost",
   camera_frozen: "the picture froze",
   geometry_changed: "the picture changed its size",
+  reconfigured: "the configuration was changed",
   daemon_restart: "vigil was restarted",
   max_duration: "it had lasted for too long",
 };

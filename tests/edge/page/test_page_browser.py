@@ -114,6 +114,45 @@ def test_states_are_told_in_words(browser: Any, stage: Stage) -> None:
         assert tab.complaints == []
 
 
+def test_each_camera_is_measured_by_its_own_threshold(browser: Any, stage: Stage) -> None:
+    with Watched(browser) as tab:
+        tab.page.goto(stage.url)
+        tab.page.get_by_text("2 of 2 cameras live").wait_for()
+        stage.observer.camera_changed(status("door", threshold=7.5))
+        tab.page.get_by_text("threshold 7.5").wait_for()
+        stage.play("yard", 1.0, 2.0)
+        stage.play("door", 1.0, 6.0)
+        door = tab.page.locator(".camera", has_text="door")
+        yard = tab.page.locator(".camera", has_text="yard")
+        tab.page.locator(
+            "svg[aria-label*='Score of door'][aria-label*='never above it']"
+        ).wait_for()
+        door.locator("svg[aria-label*='threshold 7.5']").wait_for()
+        yard.locator("svg[aria-label*='threshold 3.0']").wait_for()
+        assert "threshold 3.0" in yard.inner_text()
+        assert "where a camera has not learned its own" in tab.text(".model")
+        tab.page.reload()  # from the snapshot as from the news
+        tab.page.get_by_text("threshold 7.5").wait_for()
+        assert tab.complaints == []
+
+
+def test_cameras_come_and_go_with_the_configuration(browser: Any, stage: Stage) -> None:
+    with Watched(browser) as tab:
+        tab.page.goto(stage.url)
+        tab.page.get_by_text("2 of 2 cameras live").wait_for()
+        stage.play("door", 1.0, 2.0)
+        stage.observer.regrouped([status("yard"), status("porch", "connecting")])
+        tab.page.get_by_text("1 of 2 cameras live").wait_for()
+        tab.wait("() => document.querySelectorAll('.camera').length === 2")
+        names = tab.page.locator(".camera .name").all_inner_texts()
+        assert names == ["yard", "porch"]
+        tab.page.reload()
+        tab.page.get_by_text("1 of 2 cameras live").wait_for()
+        assert tab.page.locator(".camera .name").all_inner_texts() == ["yard", "porch"]
+        assert get(stage.port, "/api/v1/cameras/door/picture.jpg").status == 404
+        assert tab.complaints == []
+
+
 def test_everything_can_be_done_with_the_keyboard(browser: Any, stage: Stage) -> None:
     first, second = stage.event("yard"), stage.event("door")
     with Watched(browser) as tab:

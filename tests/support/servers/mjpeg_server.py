@@ -5,6 +5,7 @@ A process of its own, so that a test can stop it with SIGSTOP as a crashed camer
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
 import os
@@ -115,6 +116,16 @@ class Camera(http.server.BaseHTTPRequestHandler):
         self.send_header("WWW-Authenticate", 'Digest realm="cam", nonce="1", qop="auth"')
         self.end_headers()
         print("asked", flush=True)
+
+    def serve_locked(self) -> None:
+        """Pictures for whoever knows the login of the tests, whose password needs encoding."""
+        login = base64.b64encode(b"viewer:h@n/er:2#%41").decode()
+        if self.headers.get("Authorization") != f"Basic {login}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="cam"')
+            self.end_headers()
+            return
+        self.serve_live()
 
     def begin(self) -> None:
         self.send_response(200)

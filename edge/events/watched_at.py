@@ -1,14 +1,17 @@
-"""When the frames of a recording were watched. They do not say when they were taken."""
+"""When the frames of a recording were watched. They do not say when they were taken.
+
+Times are monotonic: only what is told is turned into wall clock, by the clock of that moment. So an
+event's times fit each other, also when the wall clock has been set while it lasted.
+"""
 
 from __future__ import annotations
 
-import datetime
 from bisect import bisect_left
 from collections import deque
 
 
-class WallClock:
-    """The wall clock at which frames passed: those of late, and the one that an event began with.
+class WatchedAt:
+    """When frames passed: those of late, and the one that an event began with.
 
     The length of an event does not matter: of its frames only the first and those of the last
     `keep_s` seconds of the recording are remembered.
@@ -19,26 +22,26 @@ class WallClock:
 
     def __init__(self, *, keep_s: float) -> None:
         self._keep_s = keep_s
-        self._first: tuple[float, datetime.datetime] | None = None
-        self._late: deque[tuple[float, datetime.datetime]] = deque()
+        self._first: tuple[float, float] | None = None
+        self._late: deque[tuple[float, float]] = deque()
 
-    def note(self, time_s: float, moment: datetime.datetime, *, hold: bool) -> None:
+    def note(self, time_s: float, now_s: float, *, hold: bool) -> None:
         """A frame was watched.
 
         Args:
             time_s: Its time in the recording.
-            moment: The wall clock.
+            now_s: Monotonic seconds.
             hold: It belongs to an event, or may turn out to; the first of these is kept.
         """
         if not hold:
             self._first = None
         elif self._first is None:
-            self._first = (time_s, moment)
-        self._late.append((time_s, moment))
+            self._first = (time_s, now_s)
+        self._late.append((time_s, now_s))
         while self._late[0][0] < time_s - self._keep_s:
             self._late.popleft()
 
-    def at(self, time_s: float) -> datetime.datetime:
+    def at(self, time_s: float) -> float:
         """When the frame of `time_s` was watched, or the first one after it that is known."""
         if self._first is not None and time_s <= self._first[0]:
             return self._first[1]
