@@ -107,7 +107,8 @@ class TrainingPreset(Strict):
         patches: Training patches a stream, sampled evenly over the clips.
         held_out_patches: Patches from held-out clips, for early stopping and the diagnostics.
         batch: Patches a step, over all processes together.
-        learning_rate: Of Adam, both stages.
+        learning_rate: Of Adam, all stages.
+        schedule: "cosine" lets it fall to nearly 0 over the epochs of a stage.
         weight_decay: Coupled L2 on convolution weights only.
         gradient_clip: Largest norm of the gradient of one step; 0 switches it off.
         pretrain: The auto-encoder stage.
@@ -121,6 +122,7 @@ class TrainingPreset(Strict):
     held_out_patches: Positive = 5_000
     batch: Positive = 100
     learning_rate: Rate = 1e-4
+    schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: NotNegative = 5e-4
     gradient_clip: NotNegative = 5.0
     pretrain: StagePreset = StagePreset(epochs=2)

@@ -101,6 +101,8 @@ class Mnad(nn.Module):
         self.encoders = nn.ModuleList([_twice(self.inputs, a), _twice(a, b), _twice(b, c)])
         self.top = nn.Sequential(*_block(c, d), nn.Conv2d(d, d, 3, padding=1))
         self.memory = ItemMemory(items, d)
+        self.seen_queries: Tensor | None = None
+        """Of the last training step: what the memory is to be written with."""
         # Below a skip the transposed convolution gives as many channels as the skip brings.
         ups = (c, b, a) if self.skips else (d, c, b)
         below = tuple(2 * up for up in ups) if self.skips else ups
