@@ -24,7 +24,7 @@ class MnadObjective(nn.Module):
     """Squared error of the frame, and the two losses of the memory.
 
     Args:
-        model: Its memory is written by `settle`, with the queries of the step.
+        model: Its memory is written by `write_memory`, with the queries of the step.
         compact: Weight of the compactness.
         separate: Weight of the separateness.
     """
@@ -60,6 +60,18 @@ class TopHeavyObjective(nn.Module):
         return torch.stack([terms.spatial, second], 1)
 
 
+def write_memory(model: Mnad, ranks: Ranks) -> None:
+    """Write the memory with the queries of the last training step."""
+    if model.seen_queries is not None:
+        model.memory.write(model.seen_queries, ranks)
+        model.seen_queries = None
+
+
+def nothing_to_settle(model: nn.Module, ranks: Ranks) -> None:
+    """For models that are changed by their gradients alone."""
+    del model, ranks
+
+
 @dataclass(frozen=True)
 class ClipLearning(Generic[Model]):
     """Stage `train` alone; see `trainer.learning.Learning`.
@@ -67,10 +79,12 @@ class ClipLearning(Generic[Model]):
     Attributes:
         build: The objective of a model.
         parts: Names of the two parts of its loss.
+        after_step: What is done after each step, by every process.
     """
 
     build: Callable[[Model], nn.Module]
     parts: tuple[str, str]
+    after_step: Callable[[Model, Ranks], None] = nothing_to_settle
 
     def objective(self, model: Model, stage: StageName) -> nn.Module:
         """What `build` makes."""
@@ -83,10 +97,8 @@ class ClipLearning(Generic[Model]):
         return 0
 
     def settle(self, model: Model, ranks: Ranks) -> None:
-        """Write the memory of a model that has one."""
-        if isinstance(model, Mnad) and model.seen_queries is not None:
-            model.memory.write(model.seen_queries, ranks)
-            model.seen_queries = None
+        """What `after_step` does."""
+        self.after_step(model, ranks)
 
     @torch.no_grad()
     def examine(
