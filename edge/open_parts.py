@@ -14,6 +14,7 @@ from edge.compute import HOST, Compute
 from edge.gpu.choose import open_compute
 from edge.gpu.runner import DeviceRunner
 from edge.runner import Runner
+from edge.scoring.heads import answer_energy
 from engines.backends.backend import Backend
 from engines.backends.choose import AUTO, open_backend
 from engines.bundle import Bundle
@@ -117,7 +118,7 @@ def _parity_gate(bundle: Bundle, runner: Runner) -> None:
         golden["latents"].astype(np.float32),
         cosine_min=limits.cosine,
         max_abs=math.inf,
-        energy=runner.head.energy,
+        energy=answer_energy(stream, runner.head),
         rank_min=limits.rank,
     )
 

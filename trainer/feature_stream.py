@@ -139,7 +139,7 @@ def build_feature_stream(
         learned=LearnedParts(
             network=encoder.network,
             parameters=encoder.parameters,
-            mixture=mixture.arrays(),
+            arrays=mixture.arrays(),
             parity_patches=encoder.patches,
             parity_latents=encoder.latents,
             unseen=_unseen(clips, bank, filled, crossed),

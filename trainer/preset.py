@@ -17,6 +17,7 @@ from engines.errors import ConfigError
 from engines.manifest import explain
 from engines.model_spec import FrameSpec, FusionSpec, GateSpec, Strict
 from trainer.preset_sections import (
+    OWN_KIND,
     CalibrationPreset,
     EmPreset,
     FeaturePreset,
@@ -35,9 +36,11 @@ class Preset(Strict):
     """A whole recipe. `frame.fps` left out means: the rate of the training footage.
 
     With `trust` the weights of the streams are learned for the scene, else they are the preset's.
+    `detector` is the family that it belongs to, for `vigil train --detector` and `vigil compare`.
     """
 
     name: str
+    detector: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")] = "gmfc-vae"
     frame: FrameSpec = FrameSpec()
     gate: GateSpec = GateSpec()
     streams: Annotated[tuple[StreamPreset, ...], Field(min_length=1)]
@@ -65,11 +68,11 @@ class Preset(Strict):
                 raise ValueError(
                     f"{stream.name}: patch {stream.patch} exceeds the frame ({side} px)"
                 )
-            if (stream.encoder in ("place", "random")) != (stream.kind == "direction"):
-                raise ValueError(
-                    f"{stream.name}: kind direction needs encoder place (or random), which no "
-                    "other kind takes"
-                )
+            own = OWN_KIND.get(stream.encoder)
+            if own != (stream.kind if stream.kind in OWN_KIND.values() else None):
+                fitting = [encoder for encoder, kind in OWN_KIND.items() if kind == stream.kind]
+                wanted = f"encoder {' or '.join(fitting)}" if fitting else f"no {stream.encoder}"
+                raise ValueError(f"{stream.name}: kind {stream.kind} needs {wanted}")
         return self
 
     @property
@@ -96,6 +99,21 @@ class Preset(Strict):
 def preset_names() -> list[str]:
     """Names of the presets that come with the program."""
     return shipped_names(PRESETS)
+
+
+def families() -> dict[str, list[str]]:
+    """Detectors in order of name, each with the shipped presets of its family.
+
+    Raises:
+        ConfigError: A shipped file is not YAML.
+    """
+    found: dict[str, list[str]] = {}
+    for name in preset_names():
+        path = PRESETS / f"{name}.yaml"
+        raw = _parse(path.read_text(encoding="utf-8"), where=str(path))
+        detector = raw.get("detector", Preset.model_fields["detector"].default)
+        found.setdefault(str(detector), []).append(name)
+    return dict(sorted(found.items()))
 
 
 def load_preset(name: str, settings: Sequence[str] = ()) -> Preset:

@@ -12,6 +12,9 @@ from engines.model_spec import InputSpec, Option, Positive, Strict
 MEASURED = {"motion": frozenset({"scale"}), "window": frozenset({"top", "bottom"})}
 """Options by input kind that are measured on normal footage where a preset leaves them out."""
 
+OWN_KIND = {"place": "direction", "random": "direction"}
+"""Encoders that take one input kind alone, which no other encoder takes."""
+
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]

@@ -12,18 +12,16 @@ import torch
 from engines.bundle import Bundle, load_bundle
 from engines.model_spec import TrainingRecord
 from trainer.assemble import assemble_bundle, versions
+from trainer.build_streams import Build, build_streams
 from trainer.clip_split import ClipSplit, count_frames, split_clips
 from trainer.collect import collect_patches
 from trainer.datasets.clip import Dataset
-from trainer.direction_stream import build_direction_stream, build_random_stream
 from trainer.distributed import Ranks
-from trainer.feature_stream import build_feature_stream
 from trainer.measure import measure_options
 from trainer.patch_store import PatchStore
 from trainer.preset import Preset
 from trainer.progress import SilentTraining, TrainingProgress
 from trainer.run_directory import RunDirectory, open_run
-from trainer.stream_parts import StreamParts
 from trainer.train_stream import TrainedStream, train_stream
 
 Measured = dict[str, dict[str, float]]
@@ -85,7 +83,17 @@ def run_training(
     trained = _train_streams(run, preset, measured, ranks, progress)
     if not ranks.first:
         return None
-    streams = _parts(preset, measured, trained, split, run, request, ranks.device, progress)
+    build = Build(
+        preset=preset,
+        split=split,
+        run=run,
+        threads=request.threads,
+        device=ranks.device,
+        progress=progress,
+        cache=request.feature_cache,
+        trained={stream.parts.name: stream.parts for stream in trained},
+    )
+    streams = build_streams(build, measured)
     earlier = float(run.record["seconds"])  # sittings of a resumed run
     seconds = earlier + time.monotonic() - began
     run.note(seconds=seconds)
@@ -211,51 +219,6 @@ def _train_streams(
         if result is not None:
             trained.append(result)
     return trained
-
-
-def _parts(
-    preset: Preset,
-    measured: Measured,
-    trained: list[TrainedStream],
-    split: ClipSplit,
-    run: RunDirectory,
-    request: TrainingRequest,
-    device: torch.device,
-    progress: TrainingProgress,
-) -> list[StreamParts]:
-    """All streams in the preset's order."""
-    parts = {stream.parts.name: stream.parts for stream in trained}
-    for stream in preset.streams:
-        spec = stream.test_input(measured[stream.name])
-        if stream in preset.feature_streams:
-            parts[stream.name] = build_feature_stream(
-                stream,
-                spec,
-                preset=preset,
-                split=split,
-                run=run,
-                threads=request.threads,
-                device=device,
-                progress=progress,
-                cache=request.feature_cache,
-            )
-        elif stream.encoder == "place":
-            parts[stream.name] = build_direction_stream(
-                stream, spec, preset=preset, split=split, progress=progress
-            )
-        elif stream.encoder == "random":
-            parts[stream.name] = build_random_stream(stream, spec, preset=preset, split=split)
-        elif stream.encoder == "none":
-            parts[stream.name] = StreamParts(
-                name=stream.name,
-                input=spec,
-                weight=stream.weight,
-                learned=None,
-                pooling=stream.statistics,
-                blur_cells=stream.blur_cells,
-                carry_s=stream.carry_s,
-            )
-    return [parts[stream.name] for stream in preset.streams]
 
 
 def _record(

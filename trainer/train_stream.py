@@ -267,7 +267,7 @@ def _freeze(
         learned=LearnedParts(
             network=network,
             parameters=deployed_parameters(deployed),
-            mixture=mixture,
+            arrays=mixture,
             parity_patches=patches,
             parity_latents=latents(deployed, patches),
         ),

@@ -100,7 +100,7 @@ def test_stream_parts_are_what_the_runtime_needs(trained: TrainedStream) -> None
     assert parts.input.options["scale"] == SCALE
     assert learned.parity_patches.shape == (64, 3, SIDE, SIDE)
     assert learned.parity_patches.dtype == learned.parity_latents.dtype == np.float32
-    assert learned.mixture["weights"].sum() == pytest.approx(1.0)
+    assert learned.arrays["weights"].sum() == pytest.approx(1.0)
     with torch.no_grad():
         latent = trained.model.encoder(torch.from_numpy(learned.parity_patches)).numpy()
     np.testing.assert_allclose(latent, learned.parity_latents, atol=1e-5)

@@ -11,13 +11,15 @@ import click
 import cv2
 
 from engines.bundle import Bundle
+from engines.errors import UsageError
 from trainer.datasets.layouts import layout_names, open_dataset
 from trainer.distributed import DeviceChoice, open_ranks
-from trainer.preset import load_preset, preset_names
+from trainer.preset import Preset, families, load_preset, preset_names
 from trainer.progress import ConsoleTraining, SilentTraining
 from trainer.run_training import TrainingRequest, run_training
 
 WITH_A_GPU, WITHOUT = "accurate", "fast"
+GMFC_VAE = "gmfc-vae"
 
 
 @click.command(
@@ -36,10 +38,16 @@ WITH_A_GPU, WITHOUT = "accurate", "fast"
     "--out", required=True, type=click.Path(path_type=Path), help="Run directory, new or empty."
 )
 @click.option(
+    "--detector",
+    type=click.Choice(list(families())),
+    help=f"Kind of detector: a family of presets.  [default: {GMFC_VAE}, or the preset's]",
+)
+@click.option(
     "--preset",
     "name",
     help=f"Recipe: {', '.join(preset_names())}, or the path of a .yaml file. "
-    "Default: accurate where there is a GPU to train on, else fast.",
+    "Default: the one with the detector's name; of gmfc-vae accurate where there is a GPU to train "
+    "on, else fast.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: the preset's.")
 @click.option(
@@ -76,6 +84,7 @@ WITH_A_GPU, WITHOUT = "accurate", "fast"
 def train(
     root: Path,
     out: Path,
+    detector: str | None,
     name: str | None,
     seed: int | None,
     settings: tuple[str, ...],
@@ -100,8 +109,9 @@ def train(
         settings = (*settings, f"seed={seed}")
     cv2.setNumThreads(threads)
     with open_ranks(threads=threads, device=device) as ranks:
-        name = name or (WITH_A_GPU if ranks.device.type == "cuda" else WITHOUT)
+        name = name or _default_preset(detector, gpu=ranks.device.type == "cuda")
         preset = load_preset(name, settings)
+        _require_family(preset, detector)
         request = TrainingRequest(
             dataset=open_dataset(root, layout=layout, fps=fps),
             preset=preset,
@@ -120,6 +130,23 @@ def train(
             raise
     if bundle is not None:
         _report(bundle)
+
+
+def _default_preset(detector: str | None, *, gpu: bool) -> str:
+    """The family's preset of its own name, else its first; two of gmfc-vae are made to choose."""
+    if detector in (None, GMFC_VAE):
+        return WITH_A_GPU if gpu else WITHOUT
+    names = families()[detector]
+    return detector if detector in names else names[0]
+
+
+def _require_family(preset: Preset, detector: str | None) -> None:
+    if detector is not None and preset.detector != detector:
+        raise UsageError(
+            f"preset {preset.name} is one of {preset.detector}, not of {detector}",
+            where="--detector",
+            mend=f"leave --detector out, or choose from: {', '.join(families()[detector])}",
+        )
 
 
 def _command_line() -> str:
