@@ -130,9 +130,11 @@ def _nothing_learned(stream: StreamPreset, spec: InputSpec, build: Build) -> Str
 BUILDERS: Mapping[str, Builder] = {
     "backbone": _features,
     "gmfc_vae": _trained,
+    "mnad": _trained,
     "none": _nothing_learned,
     "place": _directions,
     "random": _by_lot,
     "student": _features,
+    "top_heavy": _trained,
 }
 """By `StreamPreset.encoder`."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edge.inputs.cells import channels_of
 from engines.model_spec import InputSpec, Option
 from trainer.clip_learning import ClipLearning, MnadObjective, TopHeavyObjective, write_memory
 from trainer.clip_settings import StagesPreset
@@ -125,4 +126,5 @@ def _top_heavy(preset: Preset, stream: StreamPreset) -> ClipModel:
 
 def _pictures(stream: StreamPreset) -> tuple[int, int]:
     """(channels of a picture, pictures of a clip) of the training."""
-    return 1 if stream.options.get("grey") else 3, int(stream.options.get("frames", 1))
+    frames = int(stream.options.get("frames", 1))
+    return channels_of(stream.test_input()) // frames, frames

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from engines.errors import ConfigError
 from engines.manifest import explain
 from engines.model_spec import FrameSpec, FusionSpec, GateSpec, Strict
+from trainer.clip_settings import MnadPreset, TopHeavyPreset
 from trainer.preset_sections import (
     OWN_KIND,
     CalibrationPreset,
@@ -49,6 +50,8 @@ class Preset(Strict):
     em: EmPreset = EmPreset()
     features: FeaturePreset = FeaturePreset()
     student: StudentPreset = StudentPreset()
+    mnad: MnadPreset = MnadPreset()
+    top_heavy: TopHeavyPreset = TopHeavyPreset()
     trust: TrustPreset | None = None
     fusion: FusionSpec = FusionSpec()
     calibration: CalibrationPreset = CalibrationPreset()
@@ -77,8 +80,8 @@ class Preset(Strict):
 
     @property
     def patch_streams(self) -> tuple[StreamPreset, ...]:
-        """The streams that a GMFC-VAE is trained for."""
-        return tuple(stream for stream in self.streams if stream.encoder == "gmfc_vae")
+        """The streams whose network is trained on patches, or clips, of the scene."""
+        return tuple(s for s in self.streams if s.encoder in ("gmfc_vae", "mnad", "top_heavy"))
 
     @property
     def feature_streams(self) -> tuple[StreamPreset, ...]:

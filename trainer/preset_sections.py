@@ -12,7 +12,7 @@ from engines.model_spec import InputSpec, Option, Positive, Strict
 MEASURED = {"motion": frozenset({"scale"}), "window": frozenset({"top", "bottom"})}
 """Options by input kind that are measured on normal footage where a preset leaves them out."""
 
-OWN_KIND = {"place": "direction", "random": "direction"}
+OWN_KIND = {"mnad": "clip", "place": "direction", "random": "direction", "top_heavy": "clip"}
 """Encoders that take one input kind alone, which no other encoder takes."""
 
 Rate = Annotated[float, Field(gt=0)]
@@ -31,7 +31,8 @@ class StreamPreset(Strict):
         options: Of the input kind. What is left out and depends on the scene is measured on normal
             footage: `scale` of kind motion (99.9 % quantile of the magnitude over moving cells),
             `top` and `bottom` of kind window (size of what moves).
-        encoder: "gmfc_vae" trains one with its mixture (Fan et al.); "backbone" takes pretrained
+        encoder: "gmfc_vae" trains one with its mixture (Fan et al.); "mnad" and "top_heavy" train a
+            network of whole clips (kind clip, see `trainer.clip_settings`); "backbone" takes pretrained
             features and "student" a small network that imitates them, both with a mixture of many
             spherical components; "place" learns a table of which directions are common where
             (kind direction); "random" draws such a table by lot, a stream that knows nothing, to
@@ -49,7 +50,9 @@ class StreamPreset(Strict):
     train_stride: Positive = 7
     test_stride: Positive = 28
     options: dict[str, Option] = Field(default_factory=dict)
-    encoder: Literal["gmfc_vae", "backbone", "student", "place", "random", "none"] = "gmfc_vae"
+    encoder: Literal[
+        "gmfc_vae", "backbone", "student", "mnad", "top_heavy", "place", "random", "none"
+    ] = "gmfc_vae"
     statistics: Literal["cell", "neighbourhood", "picture"] = "cell"
     blur_cells: NotNegative = 0.0
     carry_s: NotNegative = 0.0

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,9 @@ from trainer.patch_store import PatchStore
 from trainer.preset import Preset
 from trainer.progress import SilentTraining, TrainingProgress
 from trainer.run_directory import RunDirectory, open_run
-from trainer.train_stream import TrainedStream, train_stream
+from trainer.stream_parts import StreamParts
+from trainer.train_clip_stream import train_clip_stream
+from trainer.train_stream import train_stream
 
 Measured = dict[str, dict[str, float]]
 """Options by stream name that were measured on the footage."""
@@ -91,7 +94,7 @@ def run_training(
         device=ranks.device,
         progress=progress,
         cache=request.feature_cache,
-        trained={stream.parts.name: stream.parts for stream in trained},
+        trained={parts.name: parts for parts in trained},
     )
     streams = build_streams(build, measured)
     earlier = float(run.record["seconds"])  # sittings of a resumed run
@@ -197,15 +200,16 @@ def _train_streams(
     measured: Measured,
     ranks: Ranks,
     progress: TrainingProgress,
-) -> list[TrainedStream]:
+) -> list[StreamParts]:
     """Every stream in turn; the list is empty on ranks other than 0."""
     trained = []
     for stream in preset.patch_streams:
+        train = _train_mixture_stream if stream.encoder == "gmfc_vae" else train_clip_stream
         with (
             PatchStore(run.patches("fit") / stream.name) as fit,
             PatchStore(run.patches("held_out") / stream.name) as held_out,
         ):
-            result = train_stream(
+            result = train(
                 fit,
                 held_out,
                 preset=preset,
@@ -219,6 +223,14 @@ def _train_streams(
         if result is not None:
             trained.append(result)
     return trained
+
+
+def _train_mixture_stream(
+    fit: PatchStore, held_out: PatchStore, **settings: Any
+) -> StreamParts | None:
+    """`train_stream`, of whose record the parts alone go into a bundle."""
+    trained = train_stream(fit, held_out, **settings)
+    return None if trained is None else trained.parts
 
 
 def _record(
