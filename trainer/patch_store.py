@@ -197,7 +197,7 @@ class PatchWriter:
             self._descriptor = -1
 
     def write(self, slots: NDArray[np.int64], patches: NDArray[np.uint8]) -> None:
-        """Put patches (uint8 n x side x side x channels) into slots of the clip in progress, from 0 up.
+        """Put patches (uint8 n x side x side x channels) into slots, from 0 up, of this clip.
 
         Raises:
             CannotCreateError: The disk is full or cannot be written.

@@ -32,11 +32,11 @@ class StreamPreset(Strict):
             footage: `scale` of kind motion (99.9 % quantile of the magnitude over moving cells),
             `top` and `bottom` of kind window (size of what moves).
         encoder: "gmfc_vae" trains one with its mixture (Fan et al.); "mnad" and "top_heavy" train a
-            network of whole clips (kind clip, see `trainer.clip_settings`); "backbone" takes pretrained
-            features and "student" a small network that imitates them, both with a mixture of many
-            spherical components; "place" learns a table of which directions are common where
-            (kind direction); "random" draws such a table by lot, a stream that knows nothing, to
-            see what the others make of it; "none": the input itself is the energy.
+            network of whole clips (kind clip, see `trainer.clip_settings`); "backbone" takes
+            pretrained features and "student" a small network that imitates them, both with a
+            mixture of many spherical components; "place" learns a table of which directions are
+            common where (kind direction); "random" draws such a table by lot, a stream that knows
+            nothing, to see what the others make of it; "none": the input itself is the energy.
         statistics: Centre and spread of the energy of each cell, of each neighbourhood, or one for
             the whole picture.
         blur_cells: Sigma of a Gaussian over its surprise, in grid cells; 0: none.

@@ -142,7 +142,9 @@ def open_clip_model(preset: Preset, stream: StreamPreset, *, seed: int) -> ClipM
     try:
         return build_clip_model(preset, stream, seed=seed)
     except ValueError as error:
-        raise ConfigError(str(error), where=f"preset {preset.name}, stream {stream.name}") from error
+        raise ConfigError(
+            str(error), where=f"preset {preset.name}, stream {stream.name}"
+        ) from error
 
 
 @torch.no_grad()

@@ -183,7 +183,7 @@ class _StageTrainer(Generic[Model]):
         patches: np.ndarray[Any, np.dtype[np.uint8]],
         kl_weight: float,
     ) -> tuple[Tensor, Tensor]:
-        """One update; returns this process' part of (loss, its parts) of the batch, and the norm."""
+        """One update; returns this process' part of (loss, its parts), and the norm."""
         task, device = self._task, self._task.ranks.device
         size = task.learning.noise_size(task.model)
         noise = fixed_noise((self._batch, size), task.seed, self._stage, epoch, step)[place]

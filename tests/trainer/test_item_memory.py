@@ -89,27 +89,28 @@ def test_an_item_that_is_nearest_to_no_query_stays() -> None:
 
 def test_processes_that_share_the_queries_write_the_same_items() -> None:
     """The sums of two halves are those of the whole: what all_reduce would give."""
+    memory, queries = memory_and_queries()
+    whole = queries.permute(0, 2, 3, 1).reshape(-1, CHANNELS)
+    scores = whole @ memory.items.t()
+    mine = scores.argmax(1)[:, None] == torch.arange(ITEMS)
+    largest = scores.masked_fill(~mine, -torch.inf).amax(0)
+    weights = (scores - largest).exp() * mine
+    second = len(whole) // 2
+    rest = weights[second:].t() @ whole[second:]
 
-    class Whole(Ranks):
+    class Both(Ranks):
+        """The first of two processes; the other one's part is known."""
+
         def minimum(self, values: torch.Tensor) -> torch.Tensor:
-            return -(whole @ items.t()).masked_fill(other != torch.arange(ITEMS), -torch.inf).amax(0)
+            return torch.minimum(values, -largest)
 
         def sum(self, values: torch.Tensor) -> torch.Tensor:
             return values + rest
 
-    memory, queries = memory_and_queries()
-    items = memory.items.clone()
-    whole = queries.permute(0, 2, 3, 1).reshape(-1, CHANNELS)
-    other = (whole @ items.t()).argmax(1)[:, None]
-    scores = whole @ items.t()
-    largest = scores.masked_fill(other != torch.arange(ITEMS), -torch.inf).amax(0)
-    second = slice(len(whole) // 2, None)
-    weights = torch.exp(scores - largest) * (other == torch.arange(ITEMS))
-    rest = weights[second].t() @ whole[second]
     expected = ItemMemory(ITEMS, CHANNELS)
-    expected.items.copy_(items)
+    expected.items.copy_(memory.items)
     expected.write(queries)
-    memory.write(queries[:1], Whole(0, 2, torch.device("cpu")))
+    memory.write(queries[:1], Both(0, 2, torch.device("cpu")))
     assert torch.allclose(memory.items, expected.items, atol=1e-6)
 
 

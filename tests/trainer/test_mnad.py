@@ -14,9 +14,7 @@ SIDE = 32
 def small(variant: Variant = "prediction", channels: int = 1) -> Mnad:
     torch.manual_seed(0)
     frames = 4 if variant == "prediction" else 1
-    model = Mnad(
-        variant=variant, frames=frames, channels=channels, widths=(4, 6, 8, 10), items=3
-    )
+    model = Mnad(variant=variant, frames=frames, channels=channels, widths=(4, 6, 8, 10), items=3)
     model.train()
     with torch.no_grad():
         for _ in range(3):

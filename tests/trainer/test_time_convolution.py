@@ -49,7 +49,7 @@ def test_deconvolution_equals_the_3d_one(time_stride: int) -> None:
 @pytest.mark.parametrize(("taps", "time_stride"), [(1, 1), (3, 1), (3, 2)])
 @pytest.mark.parametrize("wanted", [1, 2, 3])
 def test_the_newest_frames_need_no_more_than_is_said(
-    kind: type[TimeConvolution] | type[TimeDeconvolution],
+    kind: type[TimeConvolution | TimeDeconvolution],
     taps: int,
     time_stride: int,
     wanted: int,
@@ -66,7 +66,7 @@ def test_the_newest_frames_need_no_more_than_is_said(
 
 @pytest.mark.parametrize("kind", [TimeConvolution, TimeDeconvolution])
 def test_a_stride_in_time_without_taps_in_time_is_refused(
-    kind: type[TimeConvolution] | type[TimeDeconvolution],
+    kind: type[TimeConvolution | TimeDeconvolution],
 ) -> None:
     with pytest.raises(ValueError, match="3 taps"):
         kind(1, 1, taps=1, time_stride=2)

@@ -43,9 +43,7 @@ def test_a_clip_keeps_its_shape(design: Design) -> None:
 
 
 @pytest.mark.parametrize(("design", "reach"), [("top-heavy", 3), ("all-3d", 10), ("all-2d", 2)])
-def test_the_newest_frames_are_rebuilt_from_the_last_ones_alone(
-    design: Design, reach: int
-) -> None:
+def test_the_newest_frames_are_rebuilt_from_the_last_ones_alone(design: Design, reach: int) -> None:
     model = small(design=design, frames=16)
     clips = torch.rand(2, 16, SIDE, SIDE)
     whole = model.spatial(clips)[:, -2:]
@@ -75,7 +73,9 @@ def test_losses_are_mean_squares_of_frames_and_of_their_changes() -> None:
     x = clips.numpy()
     terms = model(clips)
     expected = ((rebuilt - x) ** 2).reshape(3, -1).mean(1)
-    torch.testing.assert_close(terms.spatial.detach(), torch.from_numpy(expected), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        terms.spatial.detach(), torch.from_numpy(expected), rtol=1e-5, atol=0
+    )
     change = (rebuilt[:, 1:] - rebuilt[:, :-1]) - (x[:, 1:] - x[:, :-1])
     expected = (change**2).reshape(3, -1).mean(1)
     torch.testing.assert_close(
@@ -102,9 +102,7 @@ def test_score_maps_are_log_errors_of_the_newest_frame_and_its_change(scheme: Sc
     error = (model.spatial(clips)[:, -1] - clips[:, -1]).detach()
     cells = error.reshape(2, 4, 8, 4, 8).square().mean((2, 4))
     floor = (2.0 / 255.0) ** 2
-    torch.testing.assert_close(
-        maps[:, 0], torch.log(256.0 * (cells + floor)), atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(maps[:, 0], torch.log(256.0 * (cells + floor)), atol=1e-4, rtol=1e-4)
     assert torch.isfinite(maps).all()
 
 

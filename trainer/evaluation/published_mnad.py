@@ -4,8 +4,8 @@
 
 with the smallest and largest value of the WHOLE test clip, so that no score is known before the
 clip ends, and every clip is forced to hold a 0 and a 1. The first frames of a clip are left out,
-all others of all clips go into one ROC. The memory may be written with test frames that look regular
-(E_t below a limit) and is carried from one clip to the next, as in the authors' program.
+all others of all clips go into one ROC. The memory may be written with test frames that look
+regular (E_t below a limit) and is carried from one clip to the next, as in the authors' program.
 
 Nothing of this can run live; the figures of a device come from `edge.pipeline`.
 """

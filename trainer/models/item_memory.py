@@ -6,9 +6,9 @@ Queries q_k are the unit feature vectors of a picture's places, items p_m the me
     write     p_m <- normalise( p_m + sum_{k in U_m} (v_km / max_k v_km) q_k ),
               v_km = softmax over k of q_k . p_m,   U_m = queries whose nearest item is m
 
-The softmax over k cancels in v_km / max_k v_km: what is left is exp(q_k . p_m - max_k q_k . p_m), so
-nothing is normalised over a batch. Where the paper and the authors' program differ: the maximum is
-over U_m (paper; the program takes all queries), and as in the program no gradient goes
+The softmax over k cancels in v_km / max_k v_km: what is left is exp(q_k . p_m - max_k q_k . p_m),
+so nothing is normalised over a batch. Where the paper and the authors' program differ, the maximum
+is over U_m (paper; the program takes all queries). As in the program no gradient goes
 through the read weights or into the items. Reading is two 1 x 1 convolutions, as an engine likes.
 """
 

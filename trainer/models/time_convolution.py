@@ -125,9 +125,7 @@ class TimeDeconvolution(nn.Module):
         return total - (max(0, first - 1) if self.time_stride == 1 else first // 2)
 
     def _spread(self, folded: Tensor, weight: Tensor) -> Tensor:
-        return conv_transpose2d(
-            folded, weight, self.bias, stride=2, padding=1, output_padding=1
-        )
+        return conv_transpose2d(folded, weight, self.bias, stride=2, padding=1, output_padding=1)
 
     def _same_rate(self, span: Span) -> Span:
         """out[t] = w0 x[t+1] + w1 x[t] + w2 x[t-1]."""

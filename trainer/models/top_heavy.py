@@ -206,7 +206,9 @@ class TopHeavy(nn.Module):
             inputs = _as_frames(clips[:, 1:] - clips[:, :-1])
             again = self.temporal.newest(inputs, self.clip_frames)
             change = 2.0 * (again[:, 1:] - inputs[:, -1:])
-        maps = [log_error(error, lambda x: avg_pool2d(x, CELL)) for error in (errors[:, 1:], change)]
+        maps = [
+            log_error(error, lambda x: avg_pool2d(x, CELL)) for error in (errors[:, 1:], change)
+        ]
         return torch.cat(maps, 1)
 
 
