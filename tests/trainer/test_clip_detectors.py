@@ -92,7 +92,9 @@ def call(*arguments: object) -> str:
 
 
 @pytest.fixture(scope="module", params=["mnad", "top_heavy"])
-def run(request: pytest.FixtureRequest, dataset: Path, tmp_path_factory: pytest.TempPathFactory):
+def run(
+    request: pytest.FixtureRequest, dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp(request.param)
     call(
         *("train", "--dataset", dataset, "--out", out / "run", "--threads", 1),

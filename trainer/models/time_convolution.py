@@ -11,6 +11,7 @@ zero padding, before the span there is nothing, and nothing is computed from it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,14 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 
 Taps = Literal[1, 3]
+Finish = Callable[[Tensor], Tensor]
+"""What follows a layer: (N T) x C x H x W to the same shape. Done before frames are taken apart
+again, so that an exporter can fold a norm into its convolution."""
+
+
+def as_it_is(folded: Tensor) -> Tensor:
+    """Nothing follows."""
+    return folded
 
 
 @dataclass(frozen=True)
@@ -69,10 +78,10 @@ class TimeConvolution(nn.Module):
         plain = nn.Conv2d(taps * inputs, outputs, 3)
         self.weight, self.bias = plain.weight, plain.bias  # O x (taps I) x 3 x 3, oldest tap first
 
-    def forward(self, span: Span) -> Span:
+    def forward(self, span: Span, finish: Finish = as_it_is) -> Span:
         """Every frame that the span suffices for."""
         if self.taps == 1:
-            return span.like(conv2d(span.folded, self.weight, self.bias, stride=2, padding=1))
+            return span.like(finish(self._convolve(span.folded)))
         around, first = _beside(span)
         stride = self.time_stride
         start = -(-(first + 1) // stride)  # the first centre whose frame before is there
@@ -81,7 +90,10 @@ class TimeConvolution(nn.Module):
         stop = at + stride * (count - 1) + 1
         three = [around[:, at + tap : stop + tap : stride] for tap in range(3)]
         joined = Span(torch.cat(three, 2), start, total)
-        return joined.like(conv2d(joined.folded, self.weight, self.bias, stride=2, padding=1))
+        return joined.like(finish(self._convolve(joined.folded)))
+
+    def _convolve(self, folded: Tensor) -> Tensor:
+        return conv2d(folded, self.weight, self.bias, stride=2, padding=1)
 
     def needs(self, frames: int, total: int) -> int:
         """Newest input frames of `total` that the newest `frames` output frames depend on."""
@@ -109,13 +121,15 @@ class TimeDeconvolution(nn.Module):
         plain = nn.ConvTranspose2d(taps * inputs, outputs, 3)
         self.weight, self.bias = plain.weight, plain.bias  # (taps I) x O x 3 x 3, newest tap first
 
-    def forward(self, span: Span) -> Span:
+    def forward(self, span: Span, finish: Finish = as_it_is) -> Span:
         """Every frame that the span suffices for."""
         if self.taps == 1:
-            return span.like(self._spread(span.folded, self.weight))
+            return span.like(finish(self._spread(span.folded, self.weight)))
         if self.time_stride == 1:
-            return self._same_rate(span)
-        return self._double_rate(span)
+            return self._same_rate(span, finish)
+        # Even and odd frames are one picture sequence to a norm, so they are woven first.
+        woven = self._double_rate(span)
+        return woven.like(finish(woven.folded))
 
     def needs(self, frames: int, total: int) -> int:
         """Newest input frames of `total` that the newest `frames` output frames depend on."""
@@ -127,17 +141,19 @@ class TimeDeconvolution(nn.Module):
     def _spread(self, folded: Tensor, weight: Tensor) -> Tensor:
         return conv_transpose2d(folded, weight, self.bias, stride=2, padding=1, output_padding=1)
 
-    def _same_rate(self, span: Span) -> Span:
+    def _same_rate(self, span: Span, finish: Finish) -> Span:
         """out[t] = w0 x[t+1] + w1 x[t] + w2 x[t-1]."""
         around, first = _beside(span)
         count = span.total - first - 1
         three = [around[:, tap : tap + count] for tap in (2, 1, 0)]
         joined = Span(torch.cat(three, 2), first + 1, span.total)
-        return joined.like(self._spread(joined.folded, self.weight))
+        return joined.like(finish(self._spread(joined.folded, self.weight)))
 
     def _double_rate(self, span: Span) -> Span:
         """out[2 i] = w1 x[i];  out[2 i + 1] = w0 x[i+1] + w2 x[i]."""
-        newer, middle, older = self.weight.chunk(3)
+        inputs = len(self.weight) // 3  # slices, not chunks: an exporter folds those
+        newer, older = self.weight[:inputs], self.weight[2 * inputs :]
+        middle = self.weight[inputs : 2 * inputs]
         after = pad(span.values[:, 1:], (0, 0, 0, 0, 0, 0, 0, 1))
         both = span.like(torch.cat([after, span.values], 2).reshape(-1, *_twice(span)))
         odd = both.like(self._spread(both.folded, torch.cat([newer, older]))).values

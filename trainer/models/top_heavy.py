@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, leaky_relu
 
 from trainer.models.log_error import log_error
-from trainer.models.time_convolution import Span, Taps, TimeConvolution, TimeDeconvolution
+from trainer.models.time_convolution import Finish, Span, Taps, TimeConvolution, TimeDeconvolution
 
 Design = Literal["top-heavy", "all-3d", "all-2d"]
 Scheme = Literal["plain", "distil", "joint"]
@@ -123,15 +123,13 @@ class TimeAutoEncoder(nn.Module):
 
     def _encode(self, span: Span) -> Span:
         for layer, norm in zip(self.down, self.down_norms, strict=True):
-            span = layer(span)
-            span = span.like(leaky_relu(norm(span.folded), _SLOPE))
+            span = layer(span, _after(norm))
         return span
 
     def _decode(self, span: Span, wanted: int | None = None) -> Tensor:
-        for number, layer in enumerate(self.up):
-            span = layer(span)
-            if number < len(self.up_norms):
-                span = span.like(leaky_relu(self.up_norms[number](span.folded), _SLOPE))
+        for layer, norm in zip(self.up[:-1], self.up_norms, strict=True):
+            span = layer(span, _after(norm))
+        span = self.up[-1](span)
         if wanted is not None:
             span = span.newest(wanted)
         return span.values[:, :, 0]
@@ -210,6 +208,11 @@ class TopHeavy(nn.Module):
             log_error(error, lambda x: avg_pool2d(x, CELL)) for error in (errors[:, 1:], change)
         ]
         return torch.cat(maps, 1)
+
+
+def _after(norm: nn.Module) -> Finish:
+    """Batch norm and leaky ReLU."""
+    return lambda folded: leaky_relu(norm(folded), _SLOPE)
 
 
 def _differences(clips: Tensor) -> Tensor:
