@@ -4,7 +4,7 @@ A detector is a family of presets (`Preset.detector`); a preset names its stream
 its encoder, and this table says who trains it. A new system is a module with a `Builder`, an entry
 here, a value of `StreamPreset.encoder` (with its input kind in `preset_sections.OWN_KIND` where it
 takes no other), a section of the preset for its numbers, and a preset file. For networks that look
-at whole pictures:
+at whole pictures (`Build` is `trainer.build_context.Build`):
 
 1. the preset's stream: ``kind: clip``, `patch` = side of the network's picture, `test_stride` =
    side of a grid cell, ``options: {frames: 5, grey: false}``; see `edge.inputs.clip`;
@@ -23,53 +23,18 @@ at whole pictures:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-
-import torch
+from collections.abc import Mapping
 
 from engines.model_spec import InputSpec
-from trainer.clip_split import ClipSplit
+from trainer.build_context import Build, Builder
+from trainer.density_stream import build_density_stream
 from trainer.direction_stream import build_direction_stream, build_random_stream
 from trainer.feature_stream import build_feature_stream
-from trainer.preset import Preset
 from trainer.preset_sections import StreamPreset
-from trainer.progress import TrainingProgress
-from trainer.run_directory import RunDirectory
 from trainer.stream_parts import StreamParts
 
 Measured = Mapping[str, Mapping[str, float]]
 """Options by stream name that were measured on the footage."""
-
-
-@dataclass(frozen=True)
-class Build:
-    """What every builder may use.
-
-    Attributes:
-        preset: The recipe.
-        split: Footage; the threshold's part is not touched.
-        run: Where work is kept; a builder that finds its own there goes on from it.
-        threads: CPU threads.
-        device: Where networks are trained.
-        progress: Told about the steps.
-        cache: Folder of features that runs on the same data set share; None: the run's own.
-        trained: Parts of the streams that all processes have trained together, by stream name.
-    """
-
-    preset: Preset
-    split: ClipSplit
-    run: RunDirectory
-    threads: int
-    device: torch.device
-    progress: TrainingProgress
-    cache: Path | None = None
-    trained: Mapping[str, StreamParts] = field(default_factory=dict)
-
-
-Builder = Callable[[StreamPreset, InputSpec, Build], StreamParts]
-"""A stream and its input at the runtime's stride, measured options included, to its parts."""
 
 
 def build_streams(build: Build, measured: Measured) -> list[StreamParts]:
@@ -80,9 +45,13 @@ def build_streams(build: Build, measured: Measured) -> list[StreamParts]:
             cannot be written.
     """
     return [
-        BUILDERS[stream.encoder](stream, stream.test_input(measured[stream.name]), build)
+        _builder(stream)(stream, stream.test_input(measured[stream.name]), build)
         for stream in build.preset.streams
     ]
+
+
+def _builder(stream: StreamPreset) -> Builder:
+    return BUILDERS[stream.encoder] if stream.head == "own" else build_density_stream
 
 
 def _trained(stream: StreamPreset, spec: InputSpec, build: Build) -> StreamParts:

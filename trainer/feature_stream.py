@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from engines.errors import DataError
 from engines.model_spec import InputSpec
 from trainer.backbone import WindowBackbone, export_backbone
 from trainer.clip_split import ClipSplit
@@ -86,7 +87,7 @@ def build_feature_stream(
         CannotCreateError: The run directory cannot be written.
     """
     settings = preset.features
-    encoder = _encoder(stream, spec, preset, split, run, threads, device, progress)
+    encoder = make_encoder(stream, spec, preset, split, run, threads, device, progress)
     clips = [*split.fit, *split.held_out]
     looker = open_encoder(encoder.module, encoder.network, device=device, threads=threads)
     bank = collect_features(
@@ -151,7 +152,7 @@ def build_feature_stream(
     )
 
 
-def _encoder(
+def make_encoder(
     stream: StreamPreset,
     spec: InputSpec,
     preset: Preset,
@@ -161,9 +162,10 @@ def _encoder(
     device: torch.device,
     progress: TrainingProgress,
 ) -> Encoder:
+    """The backbone as it is, or a student that has learned from it; see `build_feature_stream`."""
     folder = run.stream(stream.name)
     network = folder / NETWORK_NAME
-    patches = _some_windows(split.held_out, spec, preset)
+    patches = some_items(split.held_out, spec, preset, _PARITY_WINDOWS)
     layers = preset.features.layers
     if stream.encoder == "backbone":
         parameters, _ = export_backbone(layers, network, side=stream.patch)
@@ -196,13 +198,19 @@ def _encoder(
     return Encoder(student, network, parameters, patches, latents(student, patches))
 
 
-def _some_windows(
-    clips: Sequence[NormalClip], spec: InputSpec, preset: Preset
+def some_items(
+    clips: Sequence[NormalClip], spec: InputSpec, preset: Preset, count: int
 ) -> NDArray[np.float32]:
-    """A few windows of the first clip, evenly over its first frame."""
-    walk = observe_clip(clips[0], {"": spec}, frame=preset.frame, gate=preset.gate)
-    cells = next(iter(walk))[1][""]
-    return cells.gather(spread(len(cells), _PARITY_WINDOWS))
+    """At most `count` items of the first frame of the first clip that has any, evenly over it.
+
+    Raises:
+        DataError: No clip has any: nothing moves.
+    """
+    for clip in clips:
+        for _, cells, _ in observe_clip(clip, {"": spec}, frame=preset.frame, gate=preset.gate):
+            if cells[""].items:
+                return cells[""].gather(spread(cells[""].items, count))
+    raise DataError("nothing moves in the held-out clips", mend="give footage with movement")
 
 
 def _unseen(

@@ -13,14 +13,16 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from engines.errors import ConfigError
+from engines.errors import ConfigError, UsageError
 from engines.manifest import explain
 from engines.model_spec import FrameSpec, FusionSpec, GateSpec, Strict
 from trainer.clip_settings import MnadPreset, TopHeavyPreset
 from trainer.preset_sections import (
     OWN_KIND,
     CalibrationPreset,
+    DensityPreset,
     EmPreset,
+    ExtractorPreset,
     FeaturePreset,
     NetPreset,
     StreamPreset,
@@ -52,6 +54,8 @@ class Preset(Strict):
     student: StudentPreset = StudentPreset()
     mnad: MnadPreset = MnadPreset()
     top_heavy: TopHeavyPreset = TopHeavyPreset()
+    density: DensityPreset = DensityPreset()
+    extractor: ExtractorPreset | None = None
     trust: TrustPreset | None = None
     fusion: FusionSpec = FusionSpec()
     calibration: CalibrationPreset = CalibrationPreset()
@@ -71,6 +75,8 @@ class Preset(Strict):
                 raise ValueError(
                     f"{stream.name}: patch {stream.patch} exceeds the frame ({side} px)"
                 )
+            if stream.encoder == "onnx" and stream.head != "log-density":
+                raise ValueError(f"{stream.name}: encoder onnx needs head log-density")
             own = OWN_KIND.get(stream.encoder)
             if own != (stream.kind if stream.kind in OWN_KIND.values() else None):
                 fitting = [encoder for encoder, kind in OWN_KIND.items() if kind == stream.kind]
@@ -141,6 +147,27 @@ def load_preset(name: str, settings: Sequence[str] = ()) -> Preset:
         raise ConfigError(
             explain(error), where=where, mend="mend the keys that are named"
         ) from error
+
+
+def with_own_features(preset: Preset) -> Preset:
+    """A copy whose log-density streams on pictures take the features of `preset.extractor`.
+
+    Raises:
+        UsageError: There is no such stream.
+    """
+    streams = [
+        stream.model_copy(update={"encoder": "onnx"})
+        if stream.head == "log-density" and stream.encoder != "none"
+        else stream
+        for stream in preset.streams
+    ]
+    if not any(stream.encoder == "onnx" for stream in streams):
+        raise UsageError(
+            f"preset {preset.name} has no stream that takes features of another network",
+            where="--features",
+            mend="choose --detector mulde, or give a stream head: log-density",
+        )
+    return preset.model_copy(update={"streams": tuple(streams)})
 
 
 def _parse(text: str, *, where: str) -> Any:

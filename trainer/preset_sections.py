@@ -36,7 +36,11 @@ class StreamPreset(Strict):
             pretrained features and "student" a small network that imitates them, both with a
             mixture of many spherical components; "place" learns a table of which directions are
             common where (kind direction); "random" draws such a table by lot, a stream that knows
-            nothing, to see what the others make of it; "none": the input itself is the energy.
+            nothing, to see what the others make of it; "onnx" takes features of a network that the
+            preset's section `extractor` names; "none": the input itself is the energy.
+        head: "own": the encoder's, as above; "log-density": a network that is trained on the
+            encoder's features (with encoder none: on the input's) gives their log-density at
+            several noise levels; see the preset's section `density`.
         statistics: Centre and spread of the energy of each cell, of each neighbourhood, or one for
             the whole picture.
         blur_cells: Sigma of a Gaussian over its surprise, in grid cells; 0: none.
@@ -51,8 +55,9 @@ class StreamPreset(Strict):
     test_stride: Positive = 28
     options: dict[str, Option] = Field(default_factory=dict)
     encoder: Literal[
-        "gmfc_vae", "backbone", "student", "mnad", "top_heavy", "place", "random", "none"
+        "gmfc_vae", "backbone", "student", "onnx", "mnad", "top_heavy", "place", "random", "none"
     ] = "gmfc_vae"
+    head: Literal["own", "log-density"] = "own"
     statistics: Literal["cell", "neighbourhood", "picture"] = "cell"
     blur_cells: NotNegative = 0.0
     carry_s: NotNegative = 0.0
@@ -201,6 +206,67 @@ class StudentPreset(Strict):
     epochs: Positive = 10
     batch: Positive = 128
     learning_rate: Rate = 2e-3
+
+
+class DensityPreset(Strict):
+    """The log-density network of streams with ``head: log-density`` (MULDE, Micorek et al. 2024).
+
+    Attributes:
+        dimensions: Principal axes of the features that it sees; 0: the features as they are.
+        hidden: Width of the hidden layers (the authors: 4096, 4096).
+        noise_low: Smallest noise level of the training, in standardised features; see the preset
+            `mulde` for why not the authors' 0.001.
+        noise_high: Largest.
+        levels: Noise levels that a device asks for.
+        grid: How they are spaced between the two: "log", as training draws them, or "linear", as
+            in the authors' code. A choice of the recipe, made before any test clip is seen.
+        beta: Weight of the regulariser that makes levels comparable (the authors: 0.1).
+        aggregate: How the levels become one energy: a "mixture" with full covariances over them,
+            or "mean", "median", "max" of the levels, each standardised on normal footage.
+        components: Numbers of components that are tried for the mixture; held-out likelihood
+            chooses.
+        samples: Feature vectors that it learns from, at most.
+        epochs: Passes over them, at most.
+        patience: Ends early when held-out loss has not fallen so many times.
+        batch: Vectors a step.
+        learning_rate: Of Adam, at the start of a cosine schedule.
+    """
+
+    dimensions: Annotated[int, Field(ge=0)] = 64
+    hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (512, 512)
+    noise_low: Rate = 0.3
+    noise_high: Rate = 1.0
+    levels: Annotated[int, Field(ge=1, le=64)] = 16
+    grid: Literal["log", "linear"] = "log"
+    beta: NotNegative = 0.02
+    aggregate: Literal["mixture", "mean", "median", "max"] = "mixture"
+    components: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 3, 5)
+    samples: Positive = 40_000
+    epochs: Positive = 30
+    patience: Positive = 5
+    batch: Positive = 512
+    learning_rate: Rate = 5e-4
+
+    @model_validator(mode="after")
+    def _noise_rises(self) -> DensityPreset:
+        if self.noise_low >= self.noise_high:
+            raise ValueError("noise_low must be smaller than noise_high")
+        return self
+
+
+class ExtractorPreset(Strict):
+    """A network of the user's own that gives features, for streams with ``encoder: onnx``.
+
+    Attributes:
+        file: ONNX file; one input float32 N x channels x side x side, first output N x J or
+            N x J x rows x columns (then averaged over the places).
+        mean: What is taken off each channel of pictures in [0, 1]; one number for all, or one each.
+        std: What they are then divided by.
+    """
+
+    file: str
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[Rate, ...] = (1.0,)
 
 
 class TrustPreset(Strict):

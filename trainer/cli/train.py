@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -14,7 +15,7 @@ from engines.bundle import Bundle
 from engines.errors import UsageError
 from trainer.datasets.layouts import layout_names, open_dataset
 from trainer.distributed import DeviceChoice, open_ranks
-from trainer.preset import Preset, families, load_preset, preset_names
+from trainer.preset import Preset, families, load_preset, preset_names, with_own_features
 from trainer.progress import ConsoleTraining, SilentTraining
 from trainer.run_training import TrainingRequest, run_training
 
@@ -57,6 +58,13 @@ GMFC_VAE = "gmfc-vae"
     metavar="KEY=VALUE",
     help="Change one number of the recipe, e.g. training.patches=20000; may be repeated.",
 )
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.onnx",
+    help="Features of your own network (patches in [0, 1] to vectors) for the log-density streams; "
+    "how it wants its pictures: --set extractor.mean=[...] --set extractor.std=[...].",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out where it stopped.")
 @click.option(
     "--layout",
@@ -88,6 +96,7 @@ def train(
     name: str | None,
     seed: int | None,
     settings: tuple[str, ...],
+    features: Path | None,
     resume: bool,
     layout: str | None,
     fps: float | None,
@@ -107,11 +116,15 @@ def train(
     """
     if seed is not None:
         settings = (*settings, f"seed={seed}")
+    if features is not None:
+        settings = (*settings, f"extractor.file={json.dumps(str(features.resolve()))}")
     cv2.setNumThreads(threads)
     with open_ranks(threads=threads, device=device) as ranks:
         name = name or _default_preset(detector, gpu=ranks.device.type == "cuda")
         preset = load_preset(name, settings)
         _require_family(preset, detector)
+        if features is not None:
+            preset = with_own_features(preset)
         request = TrainingRequest(
             dataset=open_dataset(root, layout=layout, fps=fps),
             preset=preset,
