@@ -29,7 +29,7 @@ from trainer.collect import observe_clip
 from trainer.datasets.clip import Clip, Dataset
 from trainer.evaluation.clip_progress import ClipProgress, SilentProgress
 from trainer.evaluation.clip_truth import labels_of
-from trainer.evaluation.metrics_frame import roc
+from trainer.evaluation.metrics_frame import auc
 from trainer.models.mnad import Mnad
 from trainer.preset import Preset, load_preset
 from trainer.preset_sections import StreamPreset
@@ -61,12 +61,16 @@ class PublishedMnad:
 
     Attributes:
         auc: With per-clip min-max.
+        psnr_auc: Of the prediction error alone, as it is: nothing normalised, so a device has it.
+        distance_auc: Of the distance to the nearest item alone, as it is.
         frames: Frames in the ROC.
         left_out: First frames of clips, which have no full clip behind them.
         updated: Frames that the memory was written with; None: writing was off.
     """
 
     auc: float
+    psnr_auc: float
+    distance_auc: float
     frames: int
     left_out: int
     updated: int | None
@@ -130,6 +134,7 @@ def published_mnad(
     preset, stream, model = load_mnad(run)
     limit = REGULAR_BELOW[preset.mnad.variant] if update else None
     scores: list[NDArray[np.float64]] = []
+    plain: list[NDArray[np.float64]] = []
     labels: list[NDArray[np.bool_]] = []
     left_out = written = 0
     tests = dataset.require_test()
@@ -143,12 +148,16 @@ def published_mnad(
             continue
         known = measures.index < len(truth)
         scores.append(anomaly_scores(measures, preset.mnad.error_weight)[known])
+        plain.append(np.stack([-measures.psnr, measures.distance])[:, known])
         labels.append(truth[measures.index[known]])
         left_out += walk.left_out
         written += more
-    curve = roc(np.concatenate(labels), np.concatenate(scores))
+    truths = np.concatenate(labels)
+    psnr_auc, distance_auc = (auc(truths, values) for values in np.concatenate(plain, 1))
     return PublishedMnad(
-        auc=curve.auc,
+        auc=auc(truths, np.concatenate(scores)),
+        psnr_auc=psnr_auc,
+        distance_auc=distance_auc,
         frames=sum(map(len, scores)),
         left_out=left_out,
         updated=written if update else None,
