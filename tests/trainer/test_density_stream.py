@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner, Result
 from support.bundles import open_network, write_projection
 from support.clips import MemoryClip
+from support.small_networks import SIDE, convolutional
 
 from edge.bench import bench
 from edge.pipeline import Pipeline
@@ -26,6 +27,7 @@ from trainer.feature_network import extractor_network, run_network
 from trainer.preset_sections import DensityPreset, ExtractorPreset
 
 DENSITY = {"dimensions": 4, "hidden": [24, 24], "levels": 16, "epochs": 15, "batch": 64}
+DENSITY |= {"learning_rate": 5e-3}
 DENSITY |= {"components": [1, 2]}
 
 
@@ -50,6 +52,14 @@ def extractor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An extractor of patches of 8 px, with layers that INT8 can take."""
+    path = tmp_path_factory.mktemp("extractor") / "eyes.onnx"
+    path.write_bytes(convolutional(seed=3))
+    return path
+
+
 def call(street: Path, out: Path, recipe: dict[str, object], *more: str) -> Result:
     path = out.parent / f"{out.name}.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
@@ -70,6 +80,7 @@ def recipe(**changes: object) -> dict[str, object]:
                 "encoder": "onnx",
                 "head": "log-density",
                 "statistics": "picture",
+                "patch": SIDE,
             },
             {"name": "motion", "kind": "motion", "options": options},
         ],
@@ -88,9 +99,9 @@ def recipe(**changes: object) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def fused(street: Path, extractor: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fused(street: Path, eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "out"
-    result = call(street, out, recipe(), "--features", str(extractor), "--detector", "mulde")
+    result = call(street, out, recipe(), "--features", str(eyes), "--detector", "mulde")
     if result.exception is not None:
         raise result.exception
     return out
@@ -129,13 +140,11 @@ def test_strange_colours_have_a_lower_density(fused: Path) -> None:
     assert energies[1] > energies[0] + 1.0
 
 
-def test_the_network_is_the_users_features_and_the_density_on_them(
-    fused: Path, extractor: Path
-) -> None:
+def test_the_network_is_the_users_features_and_the_density_on_them(fused: Path, eyes: Path) -> None:
     bundle = load_bundle(fused / "bundle")
-    items = np.random.default_rng(0).random((4, 3, 28, 28), dtype=np.float32)
+    items = np.random.default_rng(0).random((4, 3, SIDE, SIDE), dtype=np.float32)
     density = fused / "streams" / "look" / "density_alone.onnx"
-    by_hand = open_network(density).infer(open_network(extractor).infer(items))
+    by_hand = open_network(density).infer(open_network(eyes).infer(items))
     network = bundle.model.streams[0].network
     assert network is not None
     whole = open_network(bundle.path(network.files["fp32"])).infer(items)
