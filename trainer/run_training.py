@@ -13,7 +13,8 @@ import torch
 from engines.bundle import Bundle, load_bundle
 from engines.model_spec import TrainingRecord
 from trainer.assemble import assemble_bundle, versions
-from trainer.build_streams import Build, build_streams
+from trainer.build_context import Build
+from trainer.build_streams import build_streams
 from trainer.clip_split import ClipSplit, count_frames, split_clips
 from trainer.collect import collect_patches
 from trainer.datasets.clip import Dataset

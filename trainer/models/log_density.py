@@ -118,7 +118,7 @@ class LogDensity(nn.Module):
         base = self.first(self.standardiser(features))
         hidden = base[:, None, :] + self.level(self.condition)[None]
         # Rows of one matrix: dense layers of two axes are what INT8 and every engine take.
-        energies = self.rest(hidden.reshape(-1, hidden.shape[2]))
+        energies: Tensor = self.rest(hidden.reshape(-1, hidden.shape[2]))
         return energies.reshape(-1, self.condition.shape[0])
 
     def _told(self, noise: Tensor) -> Tensor:
