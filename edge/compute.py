@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from edge.inputs import StreamInput, open_input
-from edge.runner import Runner, StreamRunner
+from edge.runner import Runner, open_host_runner
 from edge.scoring.heads import open_head
 from edge.vision.observe import FrameObserver, Observer
 from engines.backends.backend import Backend
@@ -65,9 +65,9 @@ class HostCompute:
         """The input of one stream for one camera or clip."""
         return open_input(spec, frame=frame, gate=gate)
 
-    def runner(self, spec: StreamSpec, backend: Backend | None, arrays: Arrays) -> StreamRunner:
+    def runner(self, spec: StreamSpec, backend: Backend | None, arrays: Arrays) -> Runner:
         """Network and head of one stream."""
-        return StreamRunner(spec=spec, backend=backend, head=open_head(spec.head, arrays))
+        return open_host_runner(spec, backend, open_head(spec.head, arrays))
 
     def place(self, spec: StreamSpec) -> str:
         """Always here."""

@@ -15,6 +15,7 @@ from edge.compute import HOST, Compute
 from edge.gpu.choose import open_compute
 from edge.gpu.runner import DeviceRunner
 from edge.runner import Runner, StreamRunner
+from edge.scoring.heads import answer_energy
 from engines.backends.backend import Backend
 from engines.backends.choose import AUTO, open_backend
 from engines.bundle import Bundle
@@ -129,7 +130,7 @@ def _parity_gate(bundle: Bundle, runner: Runner) -> None:
         golden["latents"].astype(np.float32),
         cosine_min=limits.cosine,
         max_abs=math.inf,
-        energy=runner.head.energy,
+        energy=answer_energy(stream, runner.head),
         rank_min=limits.rank,
     )
 

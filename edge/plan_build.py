@@ -14,7 +14,8 @@ import numpy as np
 
 from calibration.parity import LIMITS, ParityReport, check_parity
 from edge.inputs import open_input
-from edge.scoring.heads import open_head
+from edge.inputs.cells import channels_of
+from edge.scoring.heads import answer_energy, open_head
 from engines.backends.backend import Backend
 from engines.backends.tensorrt.builder import (
     OPTIMISATION_LEVEL,
@@ -81,11 +82,15 @@ class StreamPlan:
 def batch_profile(bundle: Bundle, stream: StreamSpec, *, cameras: int) -> Profile:
     """Batch sizes from the stream's grid and the number of cameras.
 
-    At most all cells of all cameras at once, as on the first frame; tuned for a busy frame.
+    At most all cells of all cameras at once, as on the first frame; tuned for a busy frame. A
+    network that looks at whole pictures gets one of each camera, always.
     """
     spec = bundle.model
+    if stream.network is not None and stream.network.map is not None:
+        most = min(cameras, LARGEST_BATCH)
+        return Profile(min=1, opt=most, max=most)
     rows, columns = open_input(stream.input, frame=spec.frame, gate=spec.gate).shape
-    bytes_each = 3 * stream.input.patch**2 * 4
+    bytes_each = channels_of(stream.input) * stream.input.patch**2 * 4
     cap = max(1, min(LARGEST_BATCH, LARGEST_INPUT_BYTES // bytes_each))
     most = min(cap, rows * columns * cameras)
     usual = max(1, math.ceil(BUSY_SHARE * rows * columns * cameras))
@@ -285,7 +290,7 @@ class PlanBuilder:
                 golden["latents"].astype(np.float32),
                 cosine_min=limits.cosine,
                 max_abs=math.inf,
-                energy=open_head(stream.head, arrays).energy,
+                energy=answer_energy(stream, open_head(stream.head, arrays)),
                 rank_min=limits.rank,
             )
         finally:

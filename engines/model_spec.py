@@ -57,16 +57,30 @@ class InputSpec(Strict):
     options: dict[str, Option] = Field(default_factory=dict)
 
 
+class MapSpec(Strict):
+    """A grid of so many cells over the whole picture."""
+
+    rows: Annotated[int, Field(ge=1, le=4096)]
+    columns: Annotated[int, Field(ge=1, le=4096)]
+
+
 class NetworkSpec(Strict):
     """One network; `files` maps a precision to a file of the bundle.
 
-    Input `input` is float32 N x channels x patch x patch in [0, 1]; output `output` float32 N x J.
+    Input `input` is float32 N x channels x patch x patch in [0, 1] (or N x D for flat kinds);
+    output `output` float32 N x J, a feature vector for each cell.
+
+    Attributes:
+        map: Where it is there, the network looks at the whole picture at once (input kind `clip`)
+            and its output is float32 N x J x rows x columns: J features in each cell of this grid,
+            which are read at the cells of the stream's grid.
     """
 
     input: str
     output: str
     files: dict[Precision, str]
     parameters: Annotated[int, Field(ge=0)] = 0
+    map: MapSpec | None = None
 
 
 class HeadSpec(Strict):
@@ -123,13 +137,6 @@ class FusionSpec(Strict):
     smoothing: SmoothingSpec = SmoothingSpec()
 
 
-class MapSpec(Strict):
-    """Size in cells of the fused map; stream maps of other sizes are read at the cell centres."""
-
-    rows: Annotated[int, Field(ge=1, le=4096)]
-    columns: Annotated[int, Field(ge=1, le=4096)]
-
-
 class TrustRecord(Strict):
     """Why the streams have their weights: what they can see in this scene, measured, not assumed.
 
@@ -167,7 +174,10 @@ class TrainingRecord(Strict):
 
 
 class ModelSpec(Strict):
-    """The whole of `model.json`."""
+    """The whole of `model.json`.
+
+    `map` is the size of the fused map; stream maps of other sizes are read at its cell centres.
+    """
 
     schema_version: Literal[1] = MODEL_SCHEMA
     name: str

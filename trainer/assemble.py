@@ -17,7 +17,8 @@ import numpy as np
 
 from calibration.alarm_rule import AlarmRule
 from calibration.stream_statistics import Pooling, StreamStatistics
-from edge.pipeline import Pipeline, StreamPipeline, StreamRunner
+from edge.pipeline import Pipeline, StreamPipeline
+from edge.runner import Runner
 from engines.bundle import Bundle, replace_alarm, write_bundle
 from engines.errors import DataError
 from engines.model_spec import MapSpec, ModelSpec, TrainingRecord
@@ -144,7 +145,7 @@ def _unseen_parts(
         if len(heads) == len(streams):
             groups.setdefault(tuple(map(id, heads)), (heads, []))[1].append(clip)
 
-    def opener(heads: Sequence[Arrays]) -> Callable[[], list[StreamRunner]]:
+    def opener(heads: Sequence[Arrays]) -> Callable[[], list[Runner]]:
         return lambda: [
             open_runner(part, threads=threads, head=head)
             for part, head in zip(streams, heads, strict=True)

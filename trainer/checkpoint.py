@@ -17,7 +17,8 @@ from torch import Tensor
 from engines.atomic import replacing
 from engines.errors import DataError
 
-StageName = Literal["pretrain", "joint", "done"]
+StageName = Literal["pretrain", "joint", "train", "done"]
+"""A GMFC-VAE goes through the first two, a model with one loss through `train` alone."""
 Weights = dict[str, Tensor]
 
 

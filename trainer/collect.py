@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.inputs import Cells, StreamInput, open_input
+from edge.inputs.cells import channels_of
 from edge.vision.observe import Observation, Observer
 from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, InputSpec
@@ -173,7 +174,9 @@ def collect_patches(
     progress.begin(title, total=len(clips))
     with ExitStack() as stack:
         writers = {
-            name: stack.enter_context(PatchWriter(folder / name, patch=spec.patch))
+            name: stack.enter_context(
+                PatchWriter(folder / name, patch=spec.patch, channels=channels_of(spec))
+            )
             for name, spec in inputs.items()
         }
         kept: dict[str, list[int]] = {name: [] for name in inputs}
@@ -203,9 +206,9 @@ def collect_patches(
 
 
 def _take(cells: Cells, sampler: Reservoir, writer: PatchWriter) -> None:
-    if not len(cells):
+    if not cells.items:
         return
-    which, slots = sampler.offer(len(cells))
+    which, slots = sampler.offer(cells.items)
     if len(which):
         writer.write(slots, encode_patches(cells.gather(which)))
 

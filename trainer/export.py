@@ -6,6 +6,7 @@ import copy
 import logging
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ OPSET = 18
 # Largest difference between ONNX Runtime and PyTorch, as a part of the largest latent value (at
 # least 1). float32 rounding over Table I measures about 1e-6.
 TOLERANCE = 1e-4
-_PROOF_SIZES = (1, 2, 64)
+PROOF_SIZES = (1, 2, 64)
 # Keeps the logarithm of an error finite; a level of 8 bits, squared, is 1.5e-5.
 SMALLEST_ERROR = 1e-5
 
@@ -69,16 +70,18 @@ def export_network(
     side: int,
     channels: int = CHANNELS,
     samples: NDArray[np.float32] | None = None,
+    sizes: Sequence[int] = PROOF_SIZES,
 ) -> float:
     """Write any encoder and compare the written file with PyTorch.
 
     Args:
-        module: float32 N x channels x side x side in [0, 1] -> N x J; left as it is, exported in
-            float32 and in evaluation mode.
+        module: float32 N x channels x side x side in [0, 1] -> N x J (or N x J x rows x columns);
+            left as it is, exported in float32 and in evaluation mode.
         path: ONNX file: input "patches", output "latent", N free, opset 18.
         side: Side of a patch in pixels.
         channels: Of a patch; 1 is grey.
         samples: Patches to compare on, besides random ones.
+        sizes: Batches of random ones; fewer and smaller for networks of whole pictures.
 
     Returns:
         The largest absolute difference over all comparisons.
@@ -87,10 +90,26 @@ def export_network(
         InternalError: The difference exceeds `TOLERANCE`.
         CannotCreateError: `path` cannot be written.
     """
+    return export_module(module, path, shape=(channels, side, side), samples=samples, sizes=sizes)
+
+
+def export_module(
+    module: nn.Module,
+    path: Path,
+    *,
+    shape: tuple[int, ...],
+    samples: NDArray[np.float32] | None = None,
+    sizes: Sequence[int] = PROOF_SIZES,
+) -> float:
+    """The same for items of any shape: float32 N x `shape`; random ones are uniform in [0, 1].
+
+    Raises:
+        InternalError: The difference exceeds `TOLERANCE`.
+        CannotCreateError: `path` cannot be written.
+    """
     network = copy.deepcopy(module).cpu().float().eval()
-    shape = (channels, side, side)
     write_bytes(path, _onnx_bytes(network, shape))
-    error, largest = _compare(network, path, shape, samples)
+    error, largest = _compare(network, path, shape, samples, sizes)
     if not error <= TOLERANCE * max(1.0, largest):
         raise InternalError(
             f"ONNX Runtime and PyTorch differ by {error:.2e} (latent values up to {largest:.3g}; "
@@ -108,7 +127,7 @@ def latents(encoder: nn.Module, patches: NDArray[np.float32]) -> NDArray[np.floa
     return np.asarray(plain(torch.from_numpy(patches)).numpy(), dtype=np.float32)
 
 
-def _onnx_bytes(network: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def _onnx_bytes(network: nn.Module, shape: tuple[int, ...]) -> bytes:
     example = torch.rand(2, *shape)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The exporter warns about its own internals, not about this graph; the comparison decides.
@@ -143,13 +162,17 @@ def _without_metadata(model: onnx.ModelProto) -> bytes:
 
 @torch.no_grad()
 def _compare(
-    network: nn.Module, path: Path, shape: tuple[int, int, int], samples: NDArray[np.float32] | None
+    network: nn.Module,
+    path: Path,
+    shape: tuple[int, ...],
+    samples: NDArray[np.float32] | None,
+    sizes: Sequence[int],
 ) -> tuple[float, float]:
     """(largest absolute difference, largest absolute latent value) over batches of all sizes."""
     backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=1)
     backend.load(path)
     rng = np.random.default_rng(0)
-    batches = [rng.random((n, *shape), dtype=np.float32) for n in _PROOF_SIZES]
+    batches = [rng.random((n, *shape), dtype=np.float32) for n in sizes]
     if samples is not None and len(samples):
         batches.append(samples)
     error = largest = 0.0

@@ -49,7 +49,7 @@ def collect_features(
     spec: InputSpec,
     encoder: FrozenEncoder,
     *,
-    network: Path,
+    network: Path | None,
     frame: FrameSpec,
     gate: GateSpec,
     frames: int,
@@ -64,7 +64,7 @@ def collect_features(
         clips: Normal clips.
         spec: Runtime input.
         encoder: Looks at the windows.
-        network: Its ONNX file, which names it.
+        network: Its ONNX file, which names it; None: there is none, the input itself is taken.
         frame: Working size.
         gate: For the input.
         frames: Most frames.
@@ -91,7 +91,8 @@ def collect_features(
         "mirrored": mirrored,
     }
     if cache is not None:
-        folder = cache / _digest({**recipe, "network": sha256_of(network)})
+        name = "" if network is None else sha256_of(network)
+        folder = cache / _digest({**recipe, "network": name})
     _claim(folder, recipe)
     progress.begin("features of normal windows", total=len(clips))
     bank = []

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from engines.errors import DataError
 from engines.model_spec import InputSpec
 from trainer.backbone import WindowBackbone, export_backbone
 from trainer.clip_split import ClipSplit
@@ -43,7 +44,7 @@ NETWORK_NAME = "encoder.onnx"
 TEACHER_NAME = "teacher.onnx"
 # Enough for a rank correlation to be judged; a golden window of 96 px is 9 kB in the bundle.
 _PARITY_WINDOWS = 64
-_WINDOWS_A_FRAME = 8
+_ITEMS_A_LOOK = 8
 _LOOKS_BETWEEN = 10
 
 
@@ -89,7 +90,7 @@ def build_feature_stream(
         CannotCreateError: The run directory cannot be written.
     """
     settings = preset.features
-    encoder = _encoder(stream, spec, preset, split, run, threads, device, progress)
+    encoder = make_encoder(stream, spec, preset, split, run, threads, device, progress)
     clips = [*split.fit, *split.held_out]
     looker = open_encoder(encoder.module, encoder.network, device=device, threads=threads)
     bank = collect_features(
@@ -142,7 +143,7 @@ def build_feature_stream(
         learned=LearnedParts(
             network=encoder.network,
             parameters=encoder.parameters,
-            mixture=mixture.arrays(),
+            arrays=mixture.arrays(),
             parity_patches=encoder.patches,
             parity_latents=encoder.latents,
             unseen=_unseen(clips, bank, filled, crossed),
@@ -154,7 +155,7 @@ def build_feature_stream(
     )
 
 
-def _encoder(
+def make_encoder(
     stream: StreamPreset,
     spec: InputSpec,
     preset: Preset,
@@ -164,9 +165,10 @@ def _encoder(
     device: torch.device,
     progress: TrainingProgress,
 ) -> Encoder:
+    """The backbone as it is, or a student that has learned from it; see `build_feature_stream`."""
     folder = run.stream(stream.name)
     network = folder / NETWORK_NAME
-    patches = _some_windows(split.held_out, spec, preset)
+    patches = some_items(split.held_out, spec, preset, _PARITY_WINDOWS)
     layers = preset.features.layers
     if stream.encoder == "backbone":
         parameters, _ = export_backbone(layers, network, side=stream.patch)
@@ -199,20 +201,26 @@ def _encoder(
     return Encoder(student, network, parameters, patches, latents(student, patches))
 
 
-def _some_windows(
-    clips: Sequence[NormalClip], spec: InputSpec, preset: Preset
+def some_items(
+    clips: Sequence[NormalClip], spec: InputSpec, preset: Preset, count: int
 ) -> NDArray[np.float32]:
-    """Windows to compare backends on: some of each of a few frames, which must not be alike."""
+    """At most `count` items to compare backends on: some of each of a few moments.
+
+    Raises:
+        DataError: No clip has any: nothing moves.
+    """
     chosen: list[NDArray[np.float32]] = []
-    wanted = _PARITY_WINDOWS
+    wanted = count
     for clip in clips:
         walk = observe_clip(clip, {"": spec}, frame=preset.frame, gate=preset.gate)
-        looks = (cells[""] for _, cells, _ in walk if len(cells[""]))
+        looks = (cells[""] for _, cells, _ in walk if cells[""].items)
         for found in islice(looks, 0, None, _LOOKS_BETWEEN):
-            chosen.append(found.gather(spread(len(found), min(_WINDOWS_A_FRAME, wanted))))
+            chosen.append(found.gather(spread(found.items, min(_ITEMS_A_LOOK, wanted))))
             wanted -= len(chosen[-1])
             if not wanted:
                 return np.concatenate(chosen)
+    if not chosen:
+        raise DataError("nothing moves in the held-out clips", mend="give footage with movement")
     return np.concatenate(chosen)
 
 

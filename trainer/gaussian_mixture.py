@@ -45,7 +45,12 @@ class FittedGaussians:
 
 
 def fit_gaussians(
-    points: Points, *, components: int, covariance: Literal["diag", "full"], seed: int
+    points: Points,
+    *,
+    components: int,
+    covariance: Literal["diag", "full"],
+    seed: int,
+    floor: float = _FLOOR,
 ) -> FittedGaussians:
     """Fit at most so many components.
 
@@ -57,6 +62,7 @@ def fit_gaussians(
         components: K >= 1.
         covariance: Form of each component's covariance.
         seed: Decides the start.
+        floor: Added to each variance, as a part of the mean variance of a coordinate.
 
     Raises:
         DataError: Points of another shape, not finite or fewer than two; components below 1.
@@ -69,7 +75,7 @@ def fit_gaussians(
     mixture = GaussianMixture(
         min(components, max(1, most)),
         covariance_type=covariance,
-        reg_covar=max(_FLOOR * pooled, 1e-12),
+        reg_covar=max(floor * pooled, 1e-12),
         init_params="k-means++",
         max_iter=_ITERATIONS,
         random_state=seed,

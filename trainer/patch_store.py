@@ -31,13 +31,13 @@ _READ_BYTES = 8 << 20
 
 
 def encode_patches(patches: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Float32 N x 3 x side x side in [0, 1] -> uint8 N x side x side x 3, rounded to nearest."""
+    """Float32 N x C x side x side in [0, 1] -> uint8 N x side x side x C, rounded to nearest."""
     scaled = np.rint(np.clip(patches, 0.0, 1.0) * np.float32(255.0)).astype(np.uint8)
     return np.ascontiguousarray(scaled.transpose(0, 2, 3, 1))
 
 
 def decode_patches(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Uint8 N x side x side x 3 -> float32 N x 3 x side x side in [0, 1], contiguous."""
+    """Uint8 N x side x side x C -> float32 N x C x side x side in [0, 1], contiguous."""
     result = np.ascontiguousarray(patches.transpose(0, 3, 1, 2), dtype=np.float32)
     result /= np.float32(255.0)
     return result
@@ -50,6 +50,7 @@ class PatchStore:
         folder: Where it lies.
         count: Number of patches.
         patch: Side of a patch in pixels.
+        channels: Of a patch; a clip has those of all its pictures.
         notes: What the writer recorded: clips with their counts, the input, and the like.
     """
 
@@ -58,8 +59,9 @@ class PatchStore:
         description = _read_description(folder)
         self.count = int(description["count"])
         self.patch = int(description["patch"])
+        self.channels = int(description.get("channels", CHANNELS))
         self.notes: dict[str, Any] = dict(description["notes"])
-        self._bytes = self.patch * self.patch * CHANNELS
+        self._bytes = self.patch * self.patch * self.channels
         path = folder / DATA_NAME
         expected = _HEADER_BYTES + self.count * self._bytes
         found = path.stat().st_size if path.is_file() else 0
@@ -94,14 +96,14 @@ class PatchStore:
             self._descriptor = -1
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Patches in the order of `indices` (int64, n): uint8 n x side x side x 3.
+        """Patches in the order of `indices` (int64, n): uint8 n x side x side x channels.
 
         The disk is read in ascending order whatever the order of `indices`.
 
         Raises:
             DataError: The file became shorter since it was opened.
         """
-        result = np.empty((len(indices), self.patch, self.patch, CHANNELS), dtype=np.uint8)
+        result = np.empty((len(indices), self.patch, self.patch, self.channels), dtype=np.uint8)
         rows = result.reshape(-1).data
         for place in np.argsort(indices, kind="stable").tolist():
             view = rows[place * self._bytes : (place + 1) * self._bytes]
@@ -162,13 +164,15 @@ class PatchWriter:
     Args:
         folder: Folder of the store, created; an older store in it is replaced.
         patch: Side of a patch in pixels.
+        channels: Of a patch.
     """
 
-    def __init__(self, folder: Path, *, patch: int) -> None:
+    def __init__(self, folder: Path, *, patch: int, channels: int = CHANNELS) -> None:
         self.folder = folder
         self.patch = patch
+        self.channels = channels
         self.count = 0
-        self._bytes = patch * patch * CHANNELS
+        self._bytes = patch * patch * channels
         self._in_clip = 0
         self._descriptor = -1
 
@@ -193,7 +197,7 @@ class PatchWriter:
             self._descriptor = -1
 
     def write(self, slots: NDArray[np.int64], patches: NDArray[np.uint8]) -> None:
-        """Put patches (uint8 n x side x side x 3) into slots of the clip in progress, from 0 up.
+        """Put patches (uint8 n x side x side x channels) into slots, from 0 up, of this clip.
 
         Raises:
             CannotCreateError: The disk is full or cannot be written.
@@ -222,12 +226,18 @@ class PatchWriter:
         """
         self.end_clip()
         try:
-            _write_whole(self._descriptor, memoryview(_header(self.count, self.patch)), 0)
+            shape = (self.count, self.patch, self.patch, self.channels)
+            _write_whole(self._descriptor, memoryview(_header(shape)), 0)
             os.ftruncate(self._descriptor, _HEADER_BYTES + self.count * self._bytes)
             os.fsync(self._descriptor)
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
-        description = {"count": self.count, "patch": self.patch, "notes": notes}
+        description = {
+            "count": self.count,
+            "patch": self.patch,
+            "channels": self.channels,
+            "notes": notes,
+        }
         write_text(self.folder / DESCRIPTION_NAME, json.dumps(description, indent=1) + "\n")
 
 
@@ -244,9 +254,8 @@ def _write_whole(descriptor: int, view: memoryview, offset: int) -> None:
         os.pwrite(descriptor, view[written:], offset + written)
 
 
-def _header(count: int, patch: int) -> bytes:
+def _header(shape: tuple[int, int, int, int]) -> bytes:
     """A version 1.0 .npy header of exactly _HEADER_BYTES (numpy reads the file as any other)."""
-    shape = (count, patch, patch, CHANNELS)
     fields = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
     start = npy.magic(1, 0)
     body = _HEADER_BYTES - len(start) - 2

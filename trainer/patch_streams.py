@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engines.model_spec import InputSpec
 from trainer.clip_split import ClipSplit
@@ -15,7 +16,9 @@ from trainer.preset import Preset
 from trainer.progress import TrainingProgress
 from trainer.run_directory import RunDirectory
 from trainer.shared_work import SharedWork, fetch_training, offer_training
-from trainer.train_stream import TrainedStream, train_stream
+from trainer.stream_parts import StreamParts
+from trainer.train_clip_stream import train_clip_stream
+from trainer.train_stream import train_stream
 
 _FIT, _HELD_OUT = "fit", "held_out"
 
@@ -72,23 +75,25 @@ class PatchStreams:
             for store in stores.values():
                 store.close()
 
-    def train(self, ranks: Ranks) -> list[TrainedStream]:
+    def train(self, ranks: Ranks) -> list[StreamParts]:
         """Every stream in turn; the list is empty on ranks other than 0.
 
         Raises:
-            VigilError: See `trainer.train_stream.train_stream`.
+            VigilError: See `trainer.train_stream` and `trainer.train_clip_stream`.
         """
         trained, inputs, patches = [], self._inputs(), self._folder()
         for stream in self.preset.patch_streams:
             folder = self.run.stream(stream.name)
-            shared = self._shared_training(stream.name, inputs[stream.name])
+            mixture = stream.encoder == "gmfc_vae"
+            shared = self._shared_training(stream.name, inputs[stream.name]) if mixture else None
             if shared is not None:
                 fetch_training(shared, folder)
             with (
                 PatchStore(patches / _FIT / stream.name) as fit,
                 PatchStore(patches / _HELD_OUT / stream.name) as held_out,
             ):
-                result = train_stream(
+                train = _train_mixture_stream if mixture else train_clip_stream
+                result = train(
                     fit,
                     held_out,
                     preset=self.preset,
@@ -121,3 +126,11 @@ class PatchStreams:
             return None
         clips = (self.split.fit, self.split.held_out)
         return self.shared.encoder(self.preset, name, spec, clips)
+
+
+def _train_mixture_stream(
+    fit: PatchStore, held_out: PatchStore, **settings: Any
+) -> StreamParts | None:
+    """`train_stream`, of whose record the parts alone go into a bundle."""
+    trained = train_stream(fit, held_out, **settings)
+    return None if trained is None else trained.parts

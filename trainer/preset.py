@@ -13,12 +13,16 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from engines.errors import ConfigError
+from engines.errors import ConfigError, UsageError
 from engines.manifest import explain
 from engines.model_spec import FrameSpec, FusionSpec, GateSpec, Strict
+from trainer.clip_settings import MnadPreset, TopHeavyPreset
 from trainer.preset_sections import (
+    OWN_KIND,
     CalibrationPreset,
+    DensityPreset,
     EmPreset,
+    ExtractorPreset,
     FeaturePreset,
     NetPreset,
     StreamPreset,
@@ -35,9 +39,11 @@ class Preset(Strict):
     """A whole recipe. `frame.fps` left out means: the rate of the training footage.
 
     With `trust` the weights of the streams are learned for the scene, else they are the preset's.
+    `detector` is the family that it belongs to, for `vigil train --detector` and `vigil compare`.
     """
 
     name: str
+    detector: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")] = "gmfc-vae"
     frame: FrameSpec = FrameSpec()
     gate: GateSpec = GateSpec()
     streams: Annotated[tuple[StreamPreset, ...], Field(min_length=1)]
@@ -46,6 +52,10 @@ class Preset(Strict):
     em: EmPreset = EmPreset()
     features: FeaturePreset = FeaturePreset()
     student: StudentPreset = StudentPreset()
+    mnad: MnadPreset = MnadPreset()
+    top_heavy: TopHeavyPreset = TopHeavyPreset()
+    density: DensityPreset = DensityPreset()
+    extractor: ExtractorPreset | None = None
     trust: TrustPreset | None = None
     fusion: FusionSpec = FusionSpec()
     calibration: CalibrationPreset = CalibrationPreset()
@@ -65,17 +75,19 @@ class Preset(Strict):
                 raise ValueError(
                     f"{stream.name}: patch {stream.patch} exceeds the frame ({side} px)"
                 )
-            if (stream.encoder in ("place", "random")) != (stream.kind == "direction"):
-                raise ValueError(
-                    f"{stream.name}: kind direction needs encoder place (or random), which no "
-                    "other kind takes"
-                )
+            if stream.encoder == "onnx" and stream.head != "log-density":
+                raise ValueError(f"{stream.name}: encoder onnx needs head log-density")
+            own = OWN_KIND.get(stream.encoder)
+            if own != (stream.kind if stream.kind in OWN_KIND.values() else None):
+                fitting = [encoder for encoder, kind in OWN_KIND.items() if kind == stream.kind]
+                wanted = f"encoder {' or '.join(fitting)}" if fitting else f"no {stream.encoder}"
+                raise ValueError(f"{stream.name}: kind {stream.kind} needs {wanted}")
         return self
 
     @property
     def patch_streams(self) -> tuple[StreamPreset, ...]:
-        """The streams that a GMFC-VAE is trained for."""
-        return tuple(stream for stream in self.streams if stream.encoder == "gmfc_vae")
+        """The streams whose network is trained on patches, or clips, of the scene."""
+        return tuple(s for s in self.streams if s.encoder in ("gmfc_vae", "mnad", "top_heavy"))
 
     @property
     def feature_streams(self) -> tuple[StreamPreset, ...]:
@@ -96,6 +108,21 @@ class Preset(Strict):
 def preset_names() -> list[str]:
     """Names of the presets that come with the program."""
     return shipped_names(PRESETS)
+
+
+def families() -> dict[str, list[str]]:
+    """Detectors in order of name, each with the shipped presets of its family.
+
+    Raises:
+        ConfigError: A shipped file is not YAML.
+    """
+    found: dict[str, list[str]] = {}
+    for name in preset_names():
+        path = PRESETS / f"{name}.yaml"
+        raw = _parse(path.read_text(encoding="utf-8"), where=str(path))
+        detector = raw.get("detector", Preset.model_fields["detector"].default)
+        found.setdefault(str(detector), []).append(name)
+    return dict(sorted(found.items()))
 
 
 def load_preset(name: str, settings: Sequence[str] = ()) -> Preset:
@@ -120,6 +147,27 @@ def load_preset(name: str, settings: Sequence[str] = ()) -> Preset:
         raise ConfigError(
             explain(error), where=where, mend="mend the keys that are named"
         ) from error
+
+
+def with_own_features(preset: Preset) -> Preset:
+    """A copy whose log-density streams on pictures take the features of `preset.extractor`.
+
+    Raises:
+        UsageError: There is no such stream.
+    """
+    streams = [
+        stream.model_copy(update={"encoder": "onnx"})
+        if stream.head == "log-density" and stream.encoder != "none"
+        else stream
+        for stream in preset.streams
+    ]
+    if not any(stream.encoder == "onnx" for stream in streams):
+        raise UsageError(
+            f"preset {preset.name} has no stream that takes features of another network",
+            where="--features",
+            mend="choose --detector mulde, or give a stream head: log-density",
+        )
+    return preset.model_copy(update={"streams": tuple(streams)})
 
 
 def _parse(text: str, *, where: str) -> Any:

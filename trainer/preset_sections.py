@@ -12,6 +12,9 @@ from engines.model_spec import InputSpec, Option, Positive, Strict
 MEASURED = {"motion": frozenset({"scale"}), "window": frozenset({"top", "bottom"})}
 """Options by input kind that are measured on normal footage where a preset leaves them out."""
 
+OWN_KIND = {"mnad": "clip", "place": "direction", "random": "direction", "top_heavy": "clip"}
+"""Encoders that take one input kind alone, which no other encoder takes."""
+
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -28,11 +31,16 @@ class StreamPreset(Strict):
         options: Of the input kind. What is left out and depends on the scene is measured on normal
             footage: `scale` of kind motion (99.9 % quantile of the magnitude over moving cells),
             `top` and `bottom` of kind window (size of what moves).
-        encoder: "gmfc_vae" trains one with its mixture (Fan et al.); "backbone" takes pretrained
-            features and "student" a small network that imitates them, both with a mixture of many
-            spherical components; "place" learns a table of which directions are common where
-            (kind direction); "random" draws such a table by lot, a stream that knows nothing, to
-            see what the others make of it; "none": the input itself is the energy.
+        encoder: "gmfc_vae" trains one with its mixture (Fan et al.); "mnad" and "top_heavy" train a
+            network of whole clips (kind clip, see `trainer.clip_settings`); "backbone" takes
+            pretrained features and "student" a small network that imitates them, both with a
+            mixture of many spherical components; "place" learns a table of which directions are
+            common where (kind direction); "random" draws such a table by lot, a stream that knows
+            nothing, to see what the others make of it; "onnx" takes features of a network that the
+            preset's section `extractor` names; "none": the input itself is the energy.
+        head: "own": the encoder's, as above; "log-density": a network that is trained on the
+            encoder's features (with encoder none: on the input's) gives their log-density at
+            several noise levels; see the preset's section `density`.
         statistics: Centre and spread of the energy of each cell, of each neighbourhood, or one for
             the whole picture.
         blur_cells: Sigma of a Gaussian over its surprise, in grid cells; 0: none.
@@ -46,7 +54,10 @@ class StreamPreset(Strict):
     train_stride: Positive = 7
     test_stride: Positive = 28
     options: dict[str, Option] = Field(default_factory=dict)
-    encoder: Literal["gmfc_vae", "backbone", "student", "place", "random", "none"] = "gmfc_vae"
+    encoder: Literal[
+        "gmfc_vae", "backbone", "student", "onnx", "mnad", "top_heavy", "place", "random", "none"
+    ] = "gmfc_vae"
+    head: Literal["own", "log-density"] = "own"
     statistics: Literal["cell", "neighbourhood", "picture"] = "cell"
     blur_cells: NotNegative = 0.0
     carry_s: NotNegative = 0.0
@@ -107,7 +118,8 @@ class TrainingPreset(Strict):
         patches: Training patches a stream, sampled evenly over the clips.
         held_out_patches: Patches from held-out clips, for early stopping and the diagnostics.
         batch: Patches a step, over all processes together.
-        learning_rate: Of Adam, both stages.
+        learning_rate: Of Adam, all stages.
+        schedule: "cosine" lets it fall to nearly 0 over the epochs of a stage.
         weight_decay: Coupled L2 on convolution weights only.
         gradient_clip: Largest norm of the gradient of one step; 0 switches it off.
         pretrain: The auto-encoder stage.
@@ -121,6 +133,7 @@ class TrainingPreset(Strict):
     held_out_patches: Positive = 5_000
     batch: Positive = 100
     learning_rate: Rate = 1e-4
+    schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: NotNegative = 5e-4
     gradient_clip: NotNegative = 5.0
     pretrain: StagePreset = StagePreset(epochs=2)
@@ -193,6 +206,67 @@ class StudentPreset(Strict):
     epochs: Positive = 10
     batch: Positive = 128
     learning_rate: Rate = 2e-3
+
+
+class DensityPreset(Strict):
+    """The log-density network of streams with ``head: log-density`` (MULDE, Micorek et al. 2024).
+
+    Attributes:
+        dimensions: Principal axes of the features that it sees; 0: the features as they are.
+        hidden: Width of the hidden layers (the authors: 4096, 4096).
+        noise_low: Smallest noise level of the training, in standardised features; see the preset
+            `mulde` for why not the authors' 0.001.
+        noise_high: Largest.
+        levels: Noise levels that a device asks for.
+        grid: How they are spaced between the two: "log", as training draws them, or "linear", as
+            in the authors' code. A choice of the recipe, made before any test clip is seen.
+        beta: Weight of the regulariser that makes levels comparable (the authors: 0.1).
+        aggregate: How the levels become one energy: a "mixture" with full covariances over them,
+            or "mean", "median", "max" of the levels, each standardised on normal footage.
+        components: Numbers of components that are tried for the mixture; held-out likelihood
+            chooses.
+        samples: Feature vectors that it learns from, at most.
+        epochs: Passes over them, at most.
+        patience: Ends early when held-out loss has not fallen so many times.
+        batch: Vectors a step.
+        learning_rate: Of Adam, at the start of a cosine schedule.
+    """
+
+    dimensions: Annotated[int, Field(ge=0)] = 64
+    hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (512, 512)
+    noise_low: Rate = 0.3
+    noise_high: Rate = 1.0
+    levels: Annotated[int, Field(ge=1, le=64)] = 16
+    grid: Literal["log", "linear"] = "log"
+    beta: NotNegative = 0.02
+    aggregate: Literal["mixture", "mean", "median", "max"] = "mixture"
+    components: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 3, 5)
+    samples: Positive = 40_000
+    epochs: Positive = 30
+    patience: Positive = 5
+    batch: Positive = 512
+    learning_rate: Rate = 5e-4
+
+    @model_validator(mode="after")
+    def _noise_rises(self) -> DensityPreset:
+        if self.noise_low >= self.noise_high:
+            raise ValueError("noise_low must be smaller than noise_high")
+        return self
+
+
+class ExtractorPreset(Strict):
+    """A network of the user's own that gives features, for streams with ``encoder: onnx``.
+
+    Attributes:
+        file: ONNX file; one input float32 N x channels x side x side, first output N x J or
+            N x J x rows x columns (then averaged over the places).
+        mean: What is taken off each channel of pictures in [0, 1]; one number for all, or one each.
+        std: What they are then divided by.
+    """
+
+    file: str
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[Rate, ...] = (1.0,)
 
 
 class TrustPreset(Strict):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from calibration.activation_ranges import RangeMethod
 from calibration.int8_search import Int8Network, Progress, quantise
-from edge.scoring.heads import open_head
+from edge.scoring.heads import answer_energy, open_head
 from engines.bundle import Bundle, BundleFile, update_bundle
 from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, InputSpec, StreamSpec
@@ -147,7 +147,7 @@ def sample_patches(
         for _, cells, _ in observe_clip(clip, inputs, frame=frame, gate=gate):
             progress.frame()
             for name, sampler in samplers.items():
-                which, slots = sampler.offer(len(cells[name]))
+                which, slots = sampler.offer(cells[name].items)
                 if len(which):
                     cut = cells[name].gather(which)
                     pools[name].update(zip(slots.tolist(), cut, strict=True))
@@ -199,7 +199,7 @@ def _quantise(
                 golden["patches"].astype(np.float32),
                 golden["latents"].astype(np.float32),
             ),
-            energy=open_head(stream.head, arrays).energy,
+            energy=answer_energy(stream, open_head(stream.head, arrays)),
             input_name=stream.network.input,
             output_name=stream.network.output,
             method=method,

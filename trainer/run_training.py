@@ -12,19 +12,17 @@ import torch
 from engines.bundle import Bundle, load_bundle
 from engines.model_spec import TrainingRecord
 from trainer.assemble import assemble_bundle, versions
+from trainer.build_context import Build
+from trainer.build_streams import build_streams
 from trainer.clip_split import ClipSplit, count_frames, split_clips
 from trainer.datasets.clip import Dataset
-from trainer.direction_stream import build_direction_stream, build_random_stream
 from trainer.distributed import Ranks
-from trainer.feature_stream import build_feature_stream
 from trainer.measure import Measured, measure_options
 from trainer.patch_streams import PatchStreams
 from trainer.preset import Preset
 from trainer.progress import SilentTraining, TrainingProgress
 from trainer.run_directory import RunDirectory, open_run
 from trainer.shared_work import SharedWork
-from trainer.stream_parts import StreamParts
-from trainer.train_stream import TrainedStream
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,17 @@ def run_training(
     trained = _patch_streams(request, run, preset, split, measured, progress).train(ranks)
     if not ranks.first:
         return None
-    streams = _parts(preset, measured, trained, split, run, request, ranks.device, progress)
+    build = Build(
+        preset=preset,
+        split=split,
+        run=run,
+        threads=request.threads,
+        device=ranks.device,
+        progress=progress,
+        cache=request.shared,
+        trained={parts.name: parts for parts in trained},
+    )
+    streams = build_streams(build, measured)
     earlier = float(run.record["seconds"])  # sittings of a resumed run
     seconds = earlier + time.monotonic() - began
     run.note(seconds=seconds)
@@ -173,51 +181,6 @@ def _patch_streams(
     progress: TrainingProgress,
 ) -> PatchStreams:
     return PatchStreams(run, preset, split, measured, request.shared_work, progress)
-
-
-def _parts(
-    preset: Preset,
-    measured: Measured,
-    trained: list[TrainedStream],
-    split: ClipSplit,
-    run: RunDirectory,
-    request: TrainingRequest,
-    device: torch.device,
-    progress: TrainingProgress,
-) -> list[StreamParts]:
-    """All streams in the preset's order."""
-    parts = {stream.parts.name: stream.parts for stream in trained}
-    for stream in preset.streams:
-        spec = stream.test_input(measured[stream.name])
-        if stream in preset.feature_streams:
-            parts[stream.name] = build_feature_stream(
-                stream,
-                spec,
-                preset=preset,
-                split=split,
-                run=run,
-                threads=request.threads,
-                device=device,
-                progress=progress,
-                cache=request.shared,
-            )
-        elif stream.encoder == "place":
-            parts[stream.name] = build_direction_stream(
-                stream, spec, preset=preset, split=split, progress=progress
-            )
-        elif stream.encoder == "random":
-            parts[stream.name] = build_random_stream(stream, spec, preset=preset, split=split)
-        elif stream.encoder == "none":
-            parts[stream.name] = StreamParts(
-                name=stream.name,
-                input=spec,
-                weight=stream.weight,
-                learned=None,
-                pooling=stream.statistics,
-                blur_cells=stream.blur_cells,
-                carry_s=stream.carry_s,
-            )
-    return [parts[stream.name] for stream in preset.streams]
 
 
 def _record(

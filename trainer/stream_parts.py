@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.stream_statistics import Pooling, StreamStatistics
-from edge.pipeline import StreamRunner
-from edge.scoring.heads import open_head
+from edge.compute import HOST
+from edge.runner import Runner
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from engines.bundle import BundleFile, encode_arrays
 from engines.half_precision import fp16_from_fp32, fp16_weights
-from engines.model_spec import HeadSpec, InputSpec, NetworkSpec, Precision, StreamSpec
+from engines.model_spec import (
+    HeadSpec,
+    InputSpec,
+    MapSpec,
+    NetworkSpec,
+    Option,
+    Precision,
+    StreamSpec,
+)
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 NETWORK_INPUT = "patches"
@@ -37,21 +45,29 @@ class LearnedParts:
     Attributes:
         network: ONNX file, input "patches", output "latent".
         parameters: Number of the network's weights.
-        mixture: Head arrays.
-        parity_patches: float32, N x channels x patch x patch; the bundle's golden inputs.
-        parity_latents: float32, N x J: what PyTorch gave for them.
-        unseen: Head arrays that know nothing of a clip, by its name; None: `mixture` knows
-            nothing of the held-out clips, and something of all others.
+        arrays: Head arrays.
+        parity_patches: float32, N x channels x patch x patch (or N x D for flat input kinds); the
+            bundle's golden inputs.
+        parity_latents: float32, N x J (or N x J x rows x columns with `map`): what PyTorch gave for
+            them.
+        unseen: Head arrays that know nothing of a clip, by its name; None: `arrays` and network
+            know nothing of the held-out clips, and something of all others.
         samples: Energies of normal cells out of sample; None: to be taken from held-out clips.
+        head: Head kind of `edge.scoring.heads`.
+        options: Of the head.
+        map: Grid of the network's answers where it looks at whole pictures (input kind `clip`).
     """
 
     network: Path
     parameters: int
-    mixture: Arrays
+    arrays: Arrays
     parity_patches: NDArray[np.float32]
     parity_latents: NDArray[np.float32]
     unseen: Mapping[str, Arrays] | None = None
     samples: Samples | None = None
+    head: str = "mixture"
+    options: Mapping[str, Option] = field(default_factory=dict)
+    map: MapSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -116,11 +132,16 @@ def stream_spec(part: StreamParts) -> StreamSpec:
         output=NETWORK_OUTPUT,
         files={p: _network_file(part.name, p) for p in PRECISIONS},
         parameters=learned.parameters,
+        map=learned.map,
+    )
+    # A head without arrays (identity on a network with one answer a cell) has no file.
+    head = HeadSpec(
+        kind=learned.head, file=file if learned.arrays else None, options=dict(learned.options)
     )
     return plain.model_copy(
         update={
             "network": network,
-            "head": HeadSpec(kind="mixture", file=file),
+            "head": head,
             "parity": f"parity/{part.name}.npz",
         }
     )
@@ -133,22 +154,21 @@ def unseen_head(part: StreamParts, clip: str, *, held_out: bool) -> Arrays | Non
         return _NOTHING
     if learned.unseen is not None:
         return learned.unseen.get(clip)
-    return learned.mixture if held_out else None
+    return learned.arrays if held_out else None
 
 
-def open_runner(part: StreamParts, *, threads: int, head: Arrays | None = None) -> StreamRunner:
+def open_runner(part: StreamParts, *, threads: int, head: Arrays | None = None) -> Runner:
     """The stream ready to run from its parts, with another head if one is given."""
     spec = stream_spec(part)
     learned = part.learned
     if learned is None:
-        return StreamRunner(spec=spec, backend=None, head=open_head(spec.head, {}))
+        return HOST.runner(spec, None, {})
+    arrays = dict(head or learned.arrays)
     if isinstance(learned, HeadParts):
-        arrays = dict(head or learned.arrays)
-        return StreamRunner(spec=spec, backend=None, head=open_head(spec.head, arrays))
+        return HOST.runner(spec, None, arrays)
     backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads)
     backend.load(learned.network)
-    arrays = dict(head or learned.mixture)
-    return StreamRunner(spec=spec, backend=backend, head=open_head(spec.head, arrays))
+    return HOST.runner(spec, backend, arrays)
 
 
 def stream_files(part: StreamParts, statistics: StreamStatistics) -> list[BundleFile]:
@@ -168,9 +188,10 @@ def stream_files(part: StreamParts, statistics: StreamStatistics) -> list[Bundle
         files += [
             BundleFile(_network_file(part.name, "fp32"), "network", network),
             BundleFile(_network_file(part.name, "fp16"), "network", fp16_from_fp32(network)),
-            BundleFile(f"heads/{part.name}.npz", "head", encode_arrays(learned.mixture)),
             BundleFile(f"parity/{part.name}.npz", "parity", encode_arrays(parity)),
         ]
+        if spec.head.file is not None:
+            files.append(BundleFile(spec.head.file, "head", encode_arrays(learned.arrays)))
     return files
 
 

@@ -32,6 +32,7 @@ from trainer.export import (
     latents,
 )
 from trainer.freeze import add_coordinate, freeze_mixture, responsibilities
+from trainer.gmfc_learning import GmfcLearning
 from trainer.models.gmfc_vae import GmfcVae
 from trainer.models.mixture_prior import MixturePrior
 from trainer.patch_store import PatchStore, decode_patches, spread
@@ -112,6 +113,7 @@ def train_stream(
     task = StreamTask(
         name=stream.name,
         model=build_model(preset, stream, components=state.components, seed=seed, ranks=ranks),
+        learning=GmfcLearning(),
         fit=fit,
         held_out=held_out,
         settings=preset.training,
@@ -165,7 +167,7 @@ def encode(encoder: nn.Module, store: PatchStore, *, limit: int, device: torch.d
     return np.concatenate(pieces)
 
 
-def _start_mixture(task: StreamTask, preset: Preset, state: TrainingState) -> None:
+def _start_mixture(task: StreamTask[GmfcVae], preset: Preset, state: TrainingState) -> None:
     """Steps 2 and 3: the prior, sigma_x^2 and F6 get their starting values."""
     task.progress.begin(f"{task.name}: mixture", total=1)
     held = examine(
@@ -202,7 +204,7 @@ def _start_mixture(task: StreamTask, preset: Preset, state: TrainingState) -> No
     )
 
 
-def _fit_prior(task: StreamTask, preset: Preset) -> EmResult:
+def _fit_prior(task: StreamTask[GmfcVae], preset: Preset) -> EmResult:
     device = task.ranks.device
     task.model.eval()
     return fit_mixture(
@@ -217,7 +219,7 @@ def _fit_prior(task: StreamTask, preset: Preset) -> EmResult:
     )
 
 
-def _mixture_record(task: StreamTask, result: EmResult) -> dict[str, Any]:
+def _mixture_record(task: StreamTask[GmfcVae], result: EmResult) -> dict[str, Any]:
     weights = result.mixture.weights
     occupied = weights[weights > 0]
     return {
@@ -233,7 +235,7 @@ def _mixture_record(task: StreamTask, result: EmResult) -> dict[str, Any]:
 
 
 def _freeze(
-    task: StreamTask,
+    task: StreamTask[GmfcVae],
     preset: Preset,
     stream: StreamPreset,
     spec: InputSpec,
@@ -265,7 +267,7 @@ def _freeze(
         learned=LearnedParts(
             network=network,
             parameters=deployed_parameters(deployed),
-            mixture=mixture,
+            arrays=mixture,
             parity_patches=patches,
             parity_latents=latents(deployed, patches),
         ),

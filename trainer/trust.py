@@ -26,7 +26,8 @@ from scipy.stats import rankdata
 
 from calibration.stream_statistics import StreamStatistics
 from edge.frames import Frame
-from edge.pipeline import StreamPipeline, StreamRunner
+from edge.pipeline import StreamPipeline
+from edge.runner import Runner
 from edge.scoring.fusion import stream_value
 from engines.model_spec import TrustRecord
 from trainer.clip_split import ClipSection, count_frames
@@ -60,7 +61,7 @@ class UnseenPart:
     """
 
     clips: Sequence[NormalClip]
-    open: Callable[[], Sequence[StreamRunner]]
+    open: Callable[[], Sequence[Runner]]
 
 
 @dataclass(frozen=True)

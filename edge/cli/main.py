@@ -34,6 +34,7 @@ ORDER = (
     "bench",
     "ha",
     "ablate",
+    "compare",
     "survey",
 )
 

@@ -52,6 +52,11 @@ PHRASES: dict[str, Phrases] = {
         beyond="moves unlike anything seen {place}",
         slight="moves a little unusually",
     ),
+    "clip": Phrases(
+        some="goes on unlike {share} % of what was seen {place}",
+        beyond="goes on unlike anything seen {place}",
+        slight="goes on a little unusually",
+    ),
     "direction": Phrases(
         some="goes another way than {share} % of what was seen {place}",
         beyond="goes a way that nothing seen {place} went",

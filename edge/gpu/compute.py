@@ -6,10 +6,11 @@ import structlog
 
 from edge.compute import CPU, HOST
 from edge.gpu.encoder import DeviceEncoder, StandInEncoder, engine_encoder
-from edge.gpu.inputs import DEVICE_KINDS
+from edge.gpu.inputs import DEVICE_CUTS, DEVICE_KINDS
 from edge.gpu.observer import DeviceObserver
 from edge.gpu.runner import DeviceRunner
 from edge.inputs import StreamInput, open_input
+from edge.inputs.cells import channels_of
 from edge.runner import Runner
 from edge.vision.cuda.device import Device
 from edge.vision.cuda.energy import MixtureEnergy
@@ -83,11 +84,13 @@ class GpuCompute:
             self._device.close()
 
     def _encoder(self, spec: StreamSpec, backend: Backend | None) -> DeviceEncoder | None:
+        if spec.input.kind not in DEVICE_CUTS:
+            return None
         engine = engine_encoder(backend)
         if engine is not None or backend is None or not self._stand_in:
             return engine
-        side, grey = spec.input.patch, bool(spec.input.options.get("grey"))
-        return StandInEncoder(self._device, backend, row_shape=(1 if grey else 3, side, side))
+        row_shape = (channels_of(spec.input), spec.input.patch, spec.input.patch)
+        return StandInEncoder(self._device, backend, row_shape=row_shape)
 
     def _missing(
         self, spec: StreamSpec, backend: Backend | None, encoder: DeviceEncoder | None
@@ -97,6 +100,8 @@ class GpuCompute:
             return f"input kind {spec.input.kind} has no CUDA twin"
         if backend is None:
             return None  # its cells are its energies: nothing is left to run
+        if spec.input.kind not in DEVICE_CUTS:
+            return f"cells of input kind {spec.input.kind} are numbers on the host"
         if encoder is None:
             return f"its network runs on {backend.name}: its cells come to the host"
         if spec.head.kind != MIXTURE:

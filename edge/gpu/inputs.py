@@ -186,3 +186,6 @@ DEVICE_KINDS: dict[str, DeviceKind] = {
     ),
 }
 """Input kinds that have a twin. Others run on the CPU, on arrays fetched from the device."""
+
+DEVICE_CUTS = frozenset({"appearance", "motion", "window"})
+"""Those of them whose cells are cut on the device, so that a network there can read them."""

@@ -7,6 +7,7 @@ camera or clip, because windows and gates remember.
 from collections.abc import Callable
 
 from edge.inputs.cells import Cells, StreamInput
+from edge.inputs.clip import ClipInput
 from edge.inputs.direction import DirectionInput
 from edge.inputs.patches import AppearanceInput, MotionInput
 from edge.inputs.speed import SpeedInput
@@ -20,6 +21,7 @@ InputKind = Callable[[InputSpec, FrameSpec, GateSpec], StreamInput]
 
 INPUT_KINDS: dict[str, InputKind] = {
     "appearance": AppearanceInput,
+    "clip": ClipInput,
     "direction": DirectionInput,
     "motion": MotionInput,
     "speed": SpeedInput,

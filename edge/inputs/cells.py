@@ -30,6 +30,8 @@ class Cells:
         fresh: False if this frame was not looked at: nothing is known of it, which is not the same
             as nothing to be seen in it.
         cut: Cuts them out of the frame; `edge.gpu.cut.DeviceCut` does it on a GPU.
+        whole: The network looks at the whole picture at once: `cut` gives one item, whatever the
+            cells, and the network's answer is a map that is read at them.
     """
 
     rows: NDArray[np.int64]
@@ -38,17 +40,26 @@ class Cells:
     warm_up: bool
     cut: Cut
     fresh: bool = True
+    whole: bool = False
 
     def __len__(self) -> int:
         """Number of active cells."""
         return len(self.rows)
 
+    @property
+    def items(self) -> int:
+        """What the network has to look at: each active cell, or the picture where any is active."""
+        return min(len(self.rows), 1) if self.whole else len(self.rows)
+
     def gather(self, select: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Cut out all active cells, or those at positions `select`.
+        """Cut out all items, or those at positions `select` (0 .. items - 1).
 
         Returns:
             float32, n x channels x side x side in [0, 1] (or n x D features for flat kinds).
         """
+        if self.whole:
+            pictures = self.cut(self.rows, self.columns)[: self.items]
+            return pictures if select is None else pictures[select]
         if select is None:
             return self.cut(self.rows, self.columns)
         return self.cut(self.rows[select], self.columns[select])
@@ -70,6 +81,11 @@ class StreamInput(Protocol):
 
     def observe(self, observation: Observed) -> Cells:
         """Take the next observation; returns the cells to be scored."""
+
+
+def channels_of(spec: InputSpec) -> int:
+    """Channels of an item: one or three for each of its pictures."""
+    return (1 if spec.options.get("grey") else 3) * int(spec.options.get("frames", 1))
 
 
 def only_options(spec: InputSpec, defaults: dict[str, Option]) -> dict[str, Option]:

@@ -11,14 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.inputs.cells import Cells, Cut, only_options, positive
+from edge.inputs.due import Due
 from edge.vision.observe import Observed
 from edge.vision.steady_flow import SteadyFlow
 from edge.vision.windows import WindowGrid
-from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, InputSpec
-
-# A frame may come this much early and still count as due: clocks of cameras jitter.
-_EARLY = 0.25
 
 
 @dataclass(frozen=True)
@@ -122,10 +119,7 @@ class WindowInput:
             },
         )
         self._share = positive(options, "share")
-        every = options["every_s"]
-        if isinstance(every, (bool, str)) or every < 0:
-            raise DataError(f"input option every_s must be 0 or more, it is {every!r}")
-        self._every_s = float(every)
+        self._due = Due(options["every_s"])
         self._gated = gate.enabled
         self._grid = WindowGrid(
             height=frame.height,
@@ -143,7 +137,6 @@ class WindowInput:
                 grey=bool(options["grey"]),
             )
         )
-        self._looked_s: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -153,25 +146,17 @@ class WindowInput:
     def reset(self) -> None:
         """Forget the past."""
         self._work.reset()
-        self._looked_s = None
+        self._due.reset()
 
     def observe(self, observation: Observed) -> Cells:
         """Cells in which something travels; none while a look is not due."""
         if observation.has_flow and observation.dt_s > 0.0:
             self._work.advance(observation)
-        due = self._due(observation)
+        due = self._due.take(observation)
         active = self._active(observation) if due else np.zeros(self.shape, np.bool_)
-        if due:
-            self._looked_s = observation.time_s
         rows, columns = np.nonzero(active)
         cut = self._work.cut(observation)
         return Cells(rows, columns, self.shape, warm_up=False, cut=cut, fresh=due)
-
-    def _due(self, observation: Observed) -> bool:
-        if self._looked_s is None or self._every_s == 0.0:
-            return True
-        waited = observation.time_s - self._looked_s
-        return waited >= self._every_s - _EARLY * observation.dt_s
 
     def _active(self, observation: Observed) -> NDArray[np.bool_]:
         if not observation.has_flow or not self._gated:

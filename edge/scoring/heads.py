@@ -8,10 +8,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.scoring.aggregate import LogDensityHead, MapHead
 from edge.scoring.energy import MixtureEnergy
 from engines.bundle import Arrays
 from engines.errors import DataError
-from engines.model_spec import HeadSpec
+from engines.model_spec import HeadSpec, Option, StreamSpec
+
+Options = Mapping[str, Option]
+Answers = NDArray[np.float32]
 
 
 class Head(Protocol):
@@ -76,25 +80,35 @@ class PlaceHead:
         return np.asarray(-np.log(low + share * (high - low)))
 
 
-def _mixture(arrays: Arrays) -> Head:
+def _mixture(arrays: Arrays, options: Options) -> Head:
+    _no_options("mixture", options)
     return MixtureEnergy.from_arrays(arrays)
 
 
-def _identity(arrays: Arrays) -> Head:
+def _identity(arrays: Arrays, options: Options) -> Head:
+    _no_options("identity", options)
     if arrays:
         raise DataError("an identity head takes no arrays")
     return IdentityHead()
 
 
-def _place(arrays: Arrays) -> Head:
+def _place(arrays: Arrays, options: Options) -> Head:
+    _no_options("place", options)
     if set(arrays) != {"log_density"}:
         raise DataError(f"a place head takes log_density alone, found {sorted(arrays)}")
     return PlaceHead(arrays["log_density"])
 
 
-HEAD_KINDS: Mapping[str, Callable[[Arrays], Head]] = {
-    "mixture": _mixture,
+def _no_options(kind: str, options: Options) -> None:
+    if options:
+        raise DataError(f"a {kind} head has no options, found {sorted(options)}")
+
+
+HEAD_KINDS: Mapping[str, Callable[[Arrays, Options], Head]] = {
     "identity": _identity,
+    "log-density": LogDensityHead,
+    "map": MapHead,
+    "mixture": _mixture,
     "place": _place,
 }
 
@@ -103,7 +117,7 @@ def open_head(spec: HeadSpec, arrays: Arrays) -> Head:
     """Make a head from its description and the arrays of its file.
 
     Raises:
-        DataError: Unknown kind, or arrays that do not fit it.
+        DataError: Unknown kind, or arrays or options that do not fit it.
     """
     kind = HEAD_KINDS.get(spec.kind)
     if kind is None:
@@ -111,4 +125,15 @@ def open_head(spec: HeadSpec, arrays: Arrays) -> Head:
             f"head kind {spec.kind!r} is unknown, known are {', '.join(HEAD_KINDS)}",
             mend="install a newer vigil, or export the bundle for this one",
         )
-    return kind(arrays)
+    return kind(arrays, spec.options)
+
+
+def answer_energy(stream: StreamSpec, head: Head) -> Callable[[Answers], NDArray[np.float64]]:
+    """From all that a network answers to energies, as parity gates compare them.
+
+    Answers are float32 N x J, one energy each; of a network with a map N x J x rows x columns, one
+    energy for each place of each map.
+    """
+    if stream.network is None or stream.network.map is None:
+        return head.energy
+    return lambda maps: head.energy(np.moveaxis(maps, 1, -1).reshape(-1, maps.shape[1]))

@@ -91,7 +91,7 @@ def tiny_bundle(root: Path, *, workspace: Path, preset: Preset | None = None) ->
                 learned=LearnedParts(
                     network=network,
                     parameters=matrix.size,
-                    mixture={
+                    arrays={
                         "weights": np.array([0.5, 0.5]),
                         "means": rng.normal(size=(2, LATENT)),
                         "variances": np.full((2, LATENT), 2.0),

@@ -16,6 +16,7 @@ from trainer.checkpoint import TrainingState
 from trainer.diagnostics import HeldOut, examine, fixed_noise, to_unit_range
 from trainer.distributed import single
 from trainer.freeze import add_coordinate, freeze_mixture, responsibilities
+from trainer.gmfc_learning import GmfcLearning
 from trainer.models.gmfc_vae import GmfcVae
 from trainer.models.mixture_prior import MixturePrior
 from trainer.objectives import adam, choose_precision
@@ -40,11 +41,12 @@ def trained(stores: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedSt
     return result
 
 
-def make_task(stores: Path, folder: Path, preset: Preset) -> StreamTask:
+def make_task(stores: Path, folder: Path, preset: Preset) -> StreamTask[GmfcVae]:
     ranks = single("cpu")
     return StreamTask(
         name="motion",
         model=build_model(preset, preset.streams[0], components=3, seed=0, ranks=ranks),
+        learning=GmfcLearning(),
         fit=PatchStore(stores / "fit"),
         held_out=PatchStore(stores / "held_out"),
         settings=preset.training,
@@ -98,7 +100,7 @@ def test_stream_parts_are_what_the_runtime_needs(trained: TrainedStream) -> None
     assert parts.input.options["scale"] == SCALE
     assert learned.parity_patches.shape == (64, 3, SIDE, SIDE)
     assert learned.parity_patches.dtype == learned.parity_latents.dtype == np.float32
-    assert learned.mixture["weights"].sum() == pytest.approx(1.0)
+    assert learned.arrays["weights"].sum() == pytest.approx(1.0)
     with torch.no_grad():
         latent = trained.model.encoder(torch.from_numpy(learned.parity_patches)).numpy()
     np.testing.assert_allclose(latent, learned.parity_latents, atol=1e-5)

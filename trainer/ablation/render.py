@@ -34,10 +34,13 @@ def headings(table: AblationTable) -> list[str]:
         "EER",
         "pixel AUC",
         "EER",
+        "by clip",
+        "published",
         *(f"{name} alone" for name in table.streams),
         "\N{GREEK CAPITAL LETTER DELTA} frame AUC",
         "\N{GREEK CAPITAL LETTER DELTA} pixel AUC",
         "parameters",
+        "network MB",
         "ms/frame",
         "train min",
     ]
@@ -53,9 +56,12 @@ def cells(row: RowResult, streams: tuple[str, ...]) -> list[str]:
         ]
     return [
         *(_per_cent(row.figures[name]) for name in FIGURES),
+        _per_cent(row.clip_auc),
+        _published(row),
         *(_per_cent(row.streams.get(name)) for name in streams),
         *changes,
         UNDEFINED if row.parameters is None else f"{row.parameters:,}",
+        UNDEFINED if row.network_bytes is None else f"{row.network_bytes / 1e6:.2f}",
         _number(row.ms_per_frame),
         _number(row.train_minutes),
     ]
@@ -89,7 +95,8 @@ def caption(table: AblationTable) -> str:
     spoken = f" Times with {threads} thread(s)." if threads else ""
     return (
         f"{done} of {count} rows finished; seed(s) {seeds}. AUC, EER and differences in per cent: "
-        f"mean \N{PLUS-MINUS SIGN} standard deviation over seeds. Base recipe: {table.base}. "
+        f"mean \N{PLUS-MINUS SIGN} standard deviation over seeds; `by clip` is the frame AUC with "
+        f"scores normalised by clip, `network MB` the size in FP16. Base recipe: {table.base}. "
         f"Data set: {table.dataset}.{spoken}"
     )
 
@@ -146,6 +153,11 @@ def _per_cent(value: Spread | None, *, sign: bool = False) -> str:
         return UNDEFINED
     mean = f"{100 * value.mean:+.1f}" if sign else f"{100 * value.mean:.1f}"
     return _with_deviation(mean, value.deviation, scale=100.0)
+
+
+def _published(row: RowResult) -> str:
+    known = None if row.beside is None else row.beside.frame_auc
+    return UNDEFINED if known is None else f"{known:g}"
 
 
 def _number(value: Spread | None) -> str:

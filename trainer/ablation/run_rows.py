@@ -24,6 +24,7 @@ from trainer.assemble import versions
 from trainer.datasets.clip import Dataset
 from trainer.distributed import Ranks
 from trainer.evaluation.clip_progress import ClipProgress, SilentProgress
+from trainer.evaluation.clip_protocol import clip_normalised_auc
 from trainer.evaluation.evaluate import evaluate_bundle
 from trainer.evaluation.report_json import json_from_evaluation
 from trainer.evaluation.result import Detection, Evaluation
@@ -194,6 +195,12 @@ def _figures(
         parameters=sum(stream.network.parameters for stream in streams if stream.network),
         ms_per_frame=1000.0 * (speed.score_s + saved_s) / max(speed.frames, 1),
         train_minutes=train_s / 60.0,
+        clip_auc=clip_normalised_auc(evaluation.timelines),
+        network_bytes=sum(
+            bundle.path(stream.network.files["fp16"]).stat().st_size
+            for stream in streams
+            if stream.network is not None and "fp16" in stream.network.files
+        ),
         frames=speed.frames,
         threads=speed.threads,
         versions=evaluation.provenance.versions,

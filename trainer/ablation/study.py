@@ -57,6 +57,9 @@ class Figures(Strict):
         parameters: Weights of all networks together.
         ms_per_frame: Milliseconds of scoring per frame, reading not included.
         train_minutes: Wall clock of the training from clips to bundle.
+        clip_auc: Frame AUC with scores normalised by clip; None where it is not known.
+        network_bytes: Size of the networks' files in FP16, all together, from which engines are
+            built; None where it is not known.
         frames: Test frames.
         threads: CPU threads that both ran with.
         versions: Of the packages that have a part in the numbers.
@@ -73,6 +76,8 @@ class Figures(Strict):
     parameters: int
     ms_per_frame: float
     train_minutes: float
+    clip_auc: float | None = None
+    network_bytes: int | None = None
     frames: int
     threads: int
     versions: dict[str, str]

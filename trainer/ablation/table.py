@@ -49,6 +49,8 @@ class RowResult:
         parameters: Weights of all networks; None: not known yet.
         ms_per_frame: Milliseconds of scoring per frame.
         train_minutes: Minutes of training.
+        clip_auc: Frame AUC with scores normalised by clip, as many published figures are.
+        network_bytes: FP16 files of all networks together; None: not known.
         difference: `FIGURES` minus the base row's; empty for the base row.
         beside: Figures of somebody else.
     """
@@ -66,6 +68,8 @@ class RowResult:
     parameters: int | None
     ms_per_frame: Spread | None
     train_minutes: Spread | None
+    clip_auc: Spread | None
+    network_bytes: int | None
     difference: Mapping[str, Spread | None]
     beside: Beside | None
 
@@ -224,6 +228,11 @@ def _row(row: Row, found: _Found, base: _Found | None, seeds: Sequence[int]) -> 
         parameters=max((one.parameters for one in all_figures), default=None),
         ms_per_frame=spread(one.ms_per_frame for one in all_figures),
         train_minutes=spread(one.train_minutes for one in all_figures),
+        clip_auc=spread(one.clip_auc for one in all_figures),
+        network_bytes=max(
+            (one.network_bytes for one in all_figures if one.network_bytes is not None),
+            default=None,
+        ),
         difference={}
         if base is None
         else {name: difference(found.figures, base.figures, name) for name in FIGURES},
@@ -257,6 +266,8 @@ def _row_values(row: RowResult) -> dict[str, Any]:
         "parameters": row.parameters,
         "ms_per_frame": _spread_values(row.ms_per_frame),
         "train_minutes": _spread_values(row.train_minutes),
+        "clip_normalised_frame_auc": _spread_values(row.clip_auc),
+        "network_bytes": row.network_bytes,
         "difference": {name: _spread_values(value) for name, value in row.difference.items()},
         "beside": None if row.beside is None else _beside_values(row.beside),
     }

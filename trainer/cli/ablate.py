@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import cv2
-import torch
-from rich.console import Console
 
-from engines.atomic import write_text
-from engines.errors import DataError, InputMissingError, UsageError, VigilError
-from trainer.ablation.plan import PlanFile, choose_rows, load_plan, plan_names
+from engines.errors import InputMissingError, UsageError
+from trainer.ablation.plan import choose_rows, load_plan, plan_names
 from trainer.ablation.recipe import check_rows
-from trainer.ablation.render import json_from_table, markdown_from_table, print_table
-from trainer.ablation.render_html import html_from_table
-from trainer.ablation.run_rows import AblationRequest, Watch, run_rows
-from trainer.ablation.study import Failure, Study, StudyRecord, open_study, read_study
-from trainer.ablation.table import AblationTable, build_table
+from trainer.ablation.study import Failure, read_study
+from trainer.ablation.table import build_table
+from trainer.cli.plan_run import PlanRun, as_error, read_seeds, run_plan, show_table
 from trainer.datasets.layouts import layout_names, open_dataset
-from trainer.distributed import DeviceChoice, single
-from trainer.evaluation.clip_progress import ConsoleProgress
-from trainer.progress import ConsoleTraining
+from trainer.distributed import DeviceChoice
 
-STANDARD_OUTPUT = "-"
 DEFAULT_PLAN = "method"
-# One class for each documented exit code, so that the code of a failed row is that of the command.
-_BY_CODE = {kind.exit_code: kind for kind in VigilError.__subclasses__()}
-
-
-def _seeds(
-    context: click.Context, parameter: click.Parameter, text: str | None
-) -> tuple[int, ...] | None:
-    """`0,1,2` as (0, 1, 2)."""
-    del context, parameter
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) < 2**31 for part in parts):
-        raise click.BadParameter(f"{text!r} is no list of seeds such as 0,1,2")
-    return tuple(dict.fromkeys(int(part) for part in parts))
 
 
 @click.command(short_help="Train and evaluate variants of a recipe; print the ablation table.")
@@ -64,7 +38,7 @@ def _seeds(
 )
 @click.option(
     "--seeds",
-    callback=_seeds,
+    callback=read_seeds,
     metavar="0,1,2",
     help="Every row is run with each.  [default: 0; with --table-only those that are there]",
 )
@@ -118,71 +92,25 @@ def ablate(
     to the same recipe are run once. A row that fails is shown as such, the others go on, and the
     exit code is then that of the first failure.
     """
+    failures: Sequence[Failure] = ()
     if table_only:
         study = read_study(out)
         plan = load_plan(plan_name or study.record.plan)
-        failures: Sequence[Failure] = ()
         seeds = seeds or study.seeds() or (0,)
     else:
+        if root is None:
+            raise UsageError("no data set is given", mend="add --dataset DIR, or --table-only")
         seeds = seeds or (0,)
-        plan, study, failures = _run(
-            root, out, plan_name, seeds, only, layout, fps, threads, device, keep_bundles
-        )
+        plan = load_plan(plan_name or _begun_with(out) or DEFAULT_PLAN)
+        choose_rows(plan.plan, only)
+        check_rows(plan, plan.plan.rows)
+        dataset = open_dataset(root, layout=layout, fps=fps)
+        run = PlanRun(root, out, seeds, only, layout, fps, threads, device, keep_bundles)
+        study, failures = run_plan(plan, dataset, run)
     table = build_table(plan, study, seeds)
-    _show(table, json_file, html_file, markdown_file)
+    show_table(table, json_file=json_file, html_file=html_file, markdown_file=markdown_file)
     if failures:
-        raise _as_error(failures, out)
-
-
-def _run(
-    root: Path | None,
-    out: Path,
-    plan_name: str | None,
-    seeds: tuple[int, ...],
-    only: tuple[str, ...],
-    layout: str | None,
-    fps: float | None,
-    threads: int,
-    device: DeviceChoice,
-    keep_bundles: bool,
-) -> tuple[PlanFile, Study, Sequence[Failure]]:
-    if root is None:
-        raise UsageError("no data set is given", mend="add --dataset DIR, or --table-only")
-    plan = load_plan(plan_name or _begun_with(out) or DEFAULT_PLAN)
-    rows = choose_rows(plan.plan, only)
-    check_rows(plan, plan.plan.rows)
-    dataset = open_dataset(root, layout=layout, fps=fps)
-    dataset.require_train()
-    dataset.require_test()
-    study = open_study(
-        out,
-        StudyRecord(
-            dataset=str(root.resolve()),
-            layout=layout,
-            fps=fps,
-            plan=plan.reference,
-        ),
-    )
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
-    request = AblationRequest(
-        plan=plan,
-        rows=rows,
-        seeds=seeds,
-        dataset=dataset,
-        study=study,
-        threads=threads,
-        command=shlex.join(["vigil", *sys.argv[1:]]),
-        keep_bundles=keep_bundles,
-    )
-    progress = ConsoleTraining()
-    try:
-        failures = run_rows(request, single(device), Watch(progress, ConsoleProgress))
-    except KeyboardInterrupt:
-        progress.end()
-        progress.say("stopped; the same command goes on from here")
-        raise
-    return plan, study, failures
+        raise as_error(failures, out)
 
 
 def _begun_with(out: Path) -> str | None:
@@ -190,31 +118,3 @@ def _begun_with(out: Path) -> str | None:
         return read_study(out).record.plan
     except InputMissingError:
         return None
-
-
-def _show(
-    table: AblationTable, json_file: str | None, html_file: Path | None, markdown_file: Path | None
-) -> None:
-    to_stdout = json_file == STANDARD_OUTPUT
-    print_table(table, Console(stderr=to_stdout))
-    if to_stdout:
-        click.echo(json_from_table(table), nl=False)
-    elif json_file is not None:
-        write_text(Path(json_file), json_from_table(table))
-        click.echo(f"figures       {json_file}", err=True)
-    if html_file is not None:
-        write_text(html_file, html_from_table(table))
-        click.echo(f"page          {html_file}", err=True)
-    if markdown_file is not None:
-        write_text(markdown_file, markdown_from_table(table))
-        click.echo(f"markdown      {markdown_file}", err=True)
-
-
-def _as_error(failures: Sequence[Failure], out: Path) -> VigilError:
-    first = failures[0]
-    names = ", ".join(dict.fromkeys(one.row for one in failures))
-    return _BY_CODE.get(first.exit_code, DataError)(
-        f"{len(failures)} run(s) failed, of the row(s) {names}; the first: {first.what}",
-        where=first.where or str(out),
-        mend=first.mend or "mend what is named; the same command tries the failed rows again",
-    )

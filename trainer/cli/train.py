@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -11,13 +12,15 @@ import click
 import cv2
 
 from engines.bundle import Bundle
+from engines.errors import UsageError
 from trainer.datasets.layouts import layout_names, open_dataset
 from trainer.distributed import DeviceChoice, open_ranks
-from trainer.preset import load_preset, preset_names
+from trainer.preset import Preset, families, load_preset, preset_names, with_own_features
 from trainer.progress import ConsoleTraining, SilentTraining
 from trainer.run_training import TrainingRequest, run_training
 
 WITH_A_GPU, WITHOUT = "accurate", "fast"
+GMFC_VAE = "gmfc-vae"
 
 
 @click.command(
@@ -36,10 +39,16 @@ WITH_A_GPU, WITHOUT = "accurate", "fast"
     "--out", required=True, type=click.Path(path_type=Path), help="Run directory, new or empty."
 )
 @click.option(
+    "--detector",
+    type=click.Choice(list(families())),
+    help=f"Kind of detector: a family of presets.  [default: {GMFC_VAE}, or the preset's]",
+)
+@click.option(
     "--preset",
     "name",
     help=f"Recipe: {', '.join(preset_names())}, or the path of a .yaml file. "
-    "Default: accurate where there is a GPU to train on, else fast.",
+    "Default: the one with the detector's name; of gmfc-vae accurate where there is a GPU to train "
+    "on, else fast.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: the preset's.")
 @click.option(
@@ -48,6 +57,13 @@ WITH_A_GPU, WITHOUT = "accurate", "fast"
     multiple=True,
     metavar="KEY=VALUE",
     help="Change one number of the recipe, e.g. training.patches=20000; may be repeated.",
+)
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.onnx",
+    help="Features of your own network (patches in [0, 1] to vectors) for the log-density streams; "
+    "how it wants its pictures: --set extractor.mean=[...] --set extractor.std=[...].",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out where it stopped.")
 @click.option(
@@ -76,9 +92,11 @@ WITH_A_GPU, WITHOUT = "accurate", "fast"
 def train(
     root: Path,
     out: Path,
+    detector: str | None,
     name: str | None,
     seed: int | None,
     settings: tuple[str, ...],
+    features: Path | None,
     resume: bool,
     layout: str | None,
     fps: float | None,
@@ -98,10 +116,15 @@ def train(
     """
     if seed is not None:
         settings = (*settings, f"seed={seed}")
+    if features is not None:
+        settings = (*settings, f"extractor.file={json.dumps(str(features.resolve()))}")
     cv2.setNumThreads(threads)
     with open_ranks(threads=threads, device=device) as ranks:
-        name = name or (WITH_A_GPU if ranks.device.type == "cuda" else WITHOUT)
+        name = name or _default_preset(detector, gpu=ranks.device.type == "cuda")
         preset = load_preset(name, settings)
+        _require_family(preset, detector)
+        if features is not None:
+            preset = with_own_features(preset)
         request = TrainingRequest(
             dataset=open_dataset(root, layout=layout, fps=fps),
             preset=preset,
@@ -120,6 +143,23 @@ def train(
             raise
     if bundle is not None:
         _report(bundle)
+
+
+def _default_preset(detector: str | None, *, gpu: bool) -> str:
+    """The family's preset of its own name, else its first; two of gmfc-vae are made to choose."""
+    if detector in (None, GMFC_VAE):
+        return WITH_A_GPU if gpu else WITHOUT
+    names = families()[detector]
+    return detector if detector in names else names[0]
+
+
+def _require_family(preset: Preset, detector: str | None) -> None:
+    if detector is not None and preset.detector != detector:
+        raise UsageError(
+            f"preset {preset.name} is one of {preset.detector}, not of {detector}",
+            where="--detector",
+            mend=f"leave --detector out, or choose from: {', '.join(families()[detector])}",
+        )
 
 
 def _command_line() -> str:

@@ -1,0 +1,265 @@
+"""Streams with a log-density network, from footage to a bundle: fused with another kind, INT8."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from support.bundles import open_network, write_projection
+from support.clips import MemoryClip
+from support.small_networks import SIDE, convolutional
+
+from edge.bench import bench
+from edge.pipeline import Pipeline
+from edge.scoring.energy import MixtureEnergy
+from engines.bundle import load_bundle
+from engines.errors import ConfigError, DataError, InputMissingError, UsageError
+from engines.qdq_check import build_problems
+from trainer.cli.calibrate import calibrate
+from trainer.cli.train import train
+from trainer.density_stream import head_arrays
+from trainer.feature_network import extractor_network, run_network
+from trainer.preset_sections import DensityPreset, ExtractorPreset
+
+DENSITY = {"dimensions": 4, "hidden": [24, 24], "levels": 16, "epochs": 15, "batch": 64}
+DENSITY |= {"learning_rate": 5e-3}
+DENSITY |= {"components": [1, 2]}
+
+
+def write_clip(folder: Path, clip: MemoryClip) -> None:
+    folder.mkdir(parents=True)
+    for frame in clip.frames:
+        cv2.imwrite(str(folder / f"{frame.index:03d}.png"), frame.bgr)
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("street")
+    for number in range(5):
+        write_clip(root / "normal" / f"clip{number}", MemoryClip(length=24, seed=number))
+    return root
+
+
+@pytest.fixture(scope="module")
+def extractor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("extractor") / "mine.onnx"
+    write_projection(path, seed=7)
+    return path
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An extractor of patches of 8 px, with layers that INT8 can take."""
+    path = tmp_path_factory.mktemp("extractor") / "eyes.onnx"
+    path.write_bytes(convolutional(seed=3))
+    return path
+
+
+def call(street: Path, out: Path, recipe: dict[str, object], *more: str) -> Result:
+    path = out.parent / f"{out.name}.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    arguments = ["--dataset", str(street), "--out", str(out), "--preset", str(path)]
+    return CliRunner().invoke(train, [*arguments, "--threads", "1", "--device", "cpu", *more])
+
+
+def recipe(**changes: object) -> dict[str, Any]:
+    """Log-density over the user's features, beside GMFC-VAE on motion: two kinds in one bundle."""
+    options = {"representation": "mean", "window": 5}
+    return {
+        "detector": "mulde",
+        "frame": {"width": 168, "height": 112},
+        "streams": [
+            {
+                "name": "look",
+                "kind": "appearance",
+                "encoder": "onnx",
+                "head": "log-density",
+                "statistics": "picture",
+                "patch": SIDE,
+            },
+            {"name": "motion", "kind": "motion", "options": options},
+        ],
+        "model": {"filters": [4, 4, 8, 6], "latent": 4, "components": 3},
+        "training": {
+            "patches": 300,
+            "held_out_patches": 100,
+            "batch": 20,
+            "pretrain": {"epochs": 1},
+            "joint": {"epochs": 1},
+        },
+        "em": {"restarts": 1, "patches": 300},
+        "density": DENSITY,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def fused(street: Path, eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "out"
+    result = call(street, out, recipe(), "--features", str(eyes), "--detector", "mulde")
+    if result.exception is not None:
+        raise result.exception
+    return out
+
+
+def test_two_kinds_lie_in_one_bundle_and_both_give_their_part(fused: Path) -> None:
+    bundle = load_bundle(fused / "bundle")
+    look, motion = bundle.model.streams
+    assert (look.head.kind, motion.head.kind) == ("mixture", "mixture")
+    assert look.head.file is not None
+    assert bundle.arrays(look.head.file)["precision_cholesky"].shape[1:] == (16, 16)
+    with Pipeline(bundle, threads=1) as pipeline:
+        view = pipeline.new_view()
+        peaks = {"look": 0.0, "motion": 0.0}
+        for frame in MemoryClip(length=12, seed=40).frames:
+            scored = pipeline.score(view, frame)
+            assert np.isfinite(scored.score)
+            for name, score in scored.streams.items():
+                peaks[name] = max(peaks[name], score.peak)
+    assert min(peaks.values()) > 0.0
+
+
+def test_strange_colours_have_a_lower_density(fused: Path) -> None:
+    bundle = load_bundle(fused / "bundle")
+    usual, strange = MemoryClip(length=12, seed=41), MemoryClip(length=12, seed=41)
+    for frame in strange.frames:
+        square = (frame.bgr == (200, 220, 240)).all(axis=2)
+        frame.bgr[square] = (255, 0, 0)
+    with Pipeline(bundle, threads=1) as pipeline:
+        energies = []
+        for clip in (usual, strange):
+            view = pipeline.new_view()
+            scores = [pipeline.score(view, frame).streams["look"] for frame in clip.frames]
+            found = [one.energy.energy[one.energy.active] for one in scores[2:]]
+            energies.append(float(np.concatenate(found).mean()))
+    assert energies[1] > energies[0] + 1.0
+
+
+def test_the_network_is_the_users_features_and_the_density_on_them(fused: Path, eyes: Path) -> None:
+    bundle = load_bundle(fused / "bundle")
+    items = np.random.default_rng(0).random((4, 3, SIDE, SIDE), dtype=np.float32)
+    density = fused / "streams" / "look" / "density_alone.onnx"
+    by_hand = open_network(density).infer(open_network(eyes).infer(items))
+    network = bundle.model.streams[0].network
+    assert network is not None
+    whole = open_network(bundle.path(network.files["fp32"])).infer(items)
+    np.testing.assert_allclose(whole, by_hand, rtol=1e-3, atol=1e-3)
+    assert not build_problems(bundle.path(network.files["fp32"]).read_bytes())
+
+
+def test_losses_are_on_record(fused: Path) -> None:
+    losses = json.loads((fused / "run.json").read_text())["look_density_losses"]
+    assert losses[-1][0] < losses[0][0]
+
+
+def test_the_bundle_runs_in_bench(fused: Path, street: Path) -> None:
+    report = bench(
+        load_bundle(fused / "bundle"), str(street / "normal" / "clip0"), frames=4, threads=1
+    )
+    assert report.frames == 4
+    assert {"look.encode", "motion.encode"} <= set(report.stages_ms)
+
+
+def test_int8_passes_the_gate_where_levels_are_averaged(
+    street: Path, eyes: Path, tmp_path: Path
+) -> None:
+    # A mixture over the levels is refused here: its covariances are nearly singular, so that what
+    # rounding adds is many deviations.
+    look = {**recipe()["streams"][0], "weight": 1.0}
+    averaged = recipe(streams=[look], density={**DENSITY, "aggregate": "mean"})
+    out = tmp_path / "out"
+    assert call(street, out, averaged, "--features", str(eyes)).exception is None
+    arguments = [str(out / "bundle"), "--footage", str(street), "--int8", "--patches", "120"]
+    CliRunner().invoke(
+        calibrate, [*arguments, "--threads", "1"], catch_exceptions=False, standalone_mode=False
+    )
+    bundle = load_bundle(out / "bundle")
+    network = bundle.model.streams[0].network
+    assert network is not None
+    assert set(network.files) == {"fp32", "fp16", "int8"}
+    assert not build_problems(bundle.path(network.files["int8"]).read_bytes())
+
+
+def test_numbers_of_the_input_can_be_the_features(street: Path, tmp_path: Path) -> None:
+    speed = {"name": "speed", "kind": "speed", "encoder": "none", "head": "log-density"}
+    one = recipe(
+        streams=[{**speed, "statistics": "picture", "weight": 1.0}],
+        density={**DENSITY, "aggregate": "mean", "levels": 4},
+    )
+    result = call(street, tmp_path / "out", one)
+    assert result.exception is None
+    bundle = load_bundle(tmp_path / "out" / "bundle")
+    head = bundle.model.streams[0].head
+    assert (head.kind, head.options) == ("log-density", {"aggregate": "mean"})
+    with Pipeline(bundle, threads=1) as pipeline:
+        tops = []
+        for pace in (3, 10):
+            view = pipeline.new_view()
+            clip = MemoryClip(length=14, seed=50, speed=pace)
+            tops.append(max(pipeline.score(view, f).streams["speed"].peak for f in clip.frames))
+    assert tops[1] > tops[0]
+
+
+def test_the_head_is_the_mixture_that_held_out_energies_like_best() -> None:
+    rng = np.random.default_rng(0)
+    far = rng.normal(size=(400, 3)).astype(np.float32)
+    far[:200] += 20
+    settings = DensityPreset(components=(1, 2))
+    arrays = head_arrays(far[::2], far[1::2], settings=settings, seed=0)
+    assert len(arrays["weights"]) == 2
+    alone = head_arrays(far[:100], far[100:200], settings=settings, seed=0)
+    z = MixtureEnergy.from_arrays(alone).energy(far[200:300])
+    assert z.min() > MixtureEnergy.from_arrays(alone).energy(far[:100]).max()
+
+
+def test_pictures_are_normalised_as_the_extractor_wants(extractor: Path) -> None:
+    settings = ExtractorPreset(file=str(extractor), mean=(0.5, 0.4, 0.3), std=(0.2,))
+    network = extractor_network(settings, shape=(3, 28, 28))
+    items = np.random.default_rng(0).random((3, 3, 28, 28), dtype=np.float32)
+    given = (items - np.reshape([0.5, 0.4, 0.3], (1, 3, 1, 1)).astype(np.float32)) / 0.2
+    wanted = open_network(extractor).infer(given.astype(np.float32))
+    np.testing.assert_allclose(run_network(network, items), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"file": "nowhere.onnx"}, InputMissingError),
+        ({"mean": (0.1, 0.2)}, DataError),
+    ],
+)
+def test_an_extractor_that_does_not_fit_is_named(
+    extractor: Path, change: dict[str, object], error: type[Exception]
+) -> None:
+    settings = ExtractorPreset.model_validate({"file": str(extractor), **change})
+    with pytest.raises(error):
+        extractor_network(settings, shape=(3, 28, 28))
+
+
+def test_an_extractor_for_another_size_is_refused_with_both_sizes(extractor: Path) -> None:
+    settings = ExtractorPreset(file=str(extractor))
+    with pytest.raises(DataError, match=r"\[0, 3, 28, 28\].*\[3, 32, 32\]"):
+        extractor_network(settings, shape=(3, 32, 32))
+
+
+def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "no.onnx").write_bytes(b"nothing of the kind")
+    with pytest.raises(DataError):
+        extractor_network(ExtractorPreset(file=str(tmp_path / "no.onnx")), shape=(3, 28, 28))
+
+
+def test_features_need_a_stream_that_takes_them(street: Path, tmp_path: Path) -> None:
+    plain = recipe(streams=[{"name": "speed", "kind": "speed", "encoder": "none", "weight": 1.0}])
+    result = call(street, tmp_path / "a", plain, "--features", "some.onnx")
+    assert isinstance(result.exception, UsageError)
+    result = call(street, tmp_path / "b", recipe())
+    assert isinstance(result.exception, ConfigError)
+    assert "--features" in str(result.exception.mend)
+    result = call(street, tmp_path / "c", recipe(), "--detector", "gmfc-vae")
+    assert isinstance(result.exception, UsageError)

@@ -1,0 +1,93 @@
+"""`vigil compare`: every detector on one data set, in one table; goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from trainer.ablation.detectors import detectors_plan
+from trainer.ablation.table import build_table
+from trainer.cli.plan_run import PlanRun, as_error, read_seeds, run_plan, show_table
+from trainer.datasets.layouts import layout_names, open_dataset
+from trainer.distributed import DeviceChoice
+
+
+@click.command(short_help="Train and evaluate every detector on a data set; print one table.")
+@click.option(
+    "--dataset",
+    "root",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Data set with a training and a test part.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the comparison, new or begun.  [default: compare_ and the data set's folder]",
+)
+@click.option(
+    "--seeds",
+    callback=read_seeds,
+    default="0",
+    show_default=True,
+    metavar="0,1,2",
+    help="Every detector is trained with each.",
+)
+@click.option("--only", multiple=True, metavar="PRESET", help="Run this row; may be repeated.")
+@click.option("--layout", type=click.Choice(layout_names()), help="Default: recognised.")
+@click.option(
+    "--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate of picture folders."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="all cores",
+    help="CPU threads of training and evaluation.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Of the training; auto takes the GPU if there is one.",
+)
+@click.option("--keep-bundles", is_flag=True, help="Leave every bundle in its run directory.")
+@click.option("--json", "json_file", help="Write the table to this file; - for standard output.")
+@click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write a page here.")
+@click.option(
+    "--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write Markdown here."
+)
+def compare(
+    *,
+    root: Path,
+    out: Path | None,
+    seeds: tuple[int, ...],
+    only: tuple[str, ...],
+    layout: str | None,
+    fps: float | None,
+    threads: int,
+    device: DeviceChoice,
+    keep_bundles: bool,
+    json_file: str | None,
+    html_file: Path | None,
+    markdown_file: Path | None,
+) -> None:
+    """Train and evaluate the presets of every detector, and the speed baseline, side by side.
+
+    Figures are of the streaming protocol; `by clip` is the frame AUC with scores normalised by
+    clip, as many published figures are, and `published` what the authors report for this data set.
+    Times are of this machine. What is finished is kept in OUT, so that the same command goes on
+    after a kill; a row that fails is shown as such and the others go on.
+    """
+    dataset = open_dataset(root, layout=layout, fps=fps)
+    plan = detectors_plan(dataset.name)
+    out = out or Path(f"compare_{root.resolve().name}")
+    run = PlanRun(root, out, seeds, only, layout, fps, threads, device, keep_bundles)
+    study, failures = run_plan(plan, dataset, run)
+    table = build_table(plan, study, seeds)
+    show_table(table, json_file=json_file, html_file=html_file, markdown_file=markdown_file)
+    if failures:
+        raise as_error(failures, out)
