@@ -16,6 +16,7 @@ from edge.cli.main import vigil
 from engines.bundle import load_bundle
 from engines.errors import DataError, InputMissingError, UsageError, VigilError
 from trainer.cli.train import train
+from trainer.preset import families, preset_names
 
 CLIPS = 5
 
@@ -177,7 +178,8 @@ def test_a_setting_that_is_no_setting_is_named(tmp_path: Path, recipe: Path) -> 
 
 def test_help_names_presets_and_the_way_to_several_processes() -> None:
     text = CliRunner().invoke(vigil, ["train", "--help"]).stdout
-    assert "demo, fast, paper" in text
+    for name in (*preset_names(), *families()):
+        assert name in text
     assert "torchrun" in text
 
 
