@@ -112,6 +112,8 @@ def python(target: Target) -> None:
 def user(target: Target) -> None:
     """The daemon's own user, without rights."""
     name = target.orders["user"]
+    if target.root != "/":
+        return
     wrong = [] if known(name) else [f"user {name} is missing"]
 
     def make() -> None:
