@@ -56,7 +56,7 @@ class Offer:
     last: Last | None
 
     def to_json(self) -> dict[str, object]:
-        """For the workstation; `missing` maps hashes to the bytes of them that are there already."""
+        """For the workstation; `missing` maps hashes to the bytes that are there already."""
         return {
             "digest": self.digest,
             "name": self.name,
@@ -182,9 +182,7 @@ def _headers(stream: BinaryIO) -> Iterator[tuple[str, int]]:
         yield name, int(offset)
 
 
-def _receive_one(
-    stream: BinaryIO, disk: Disk, folder: Path, entry: FileEntry, offset: int
-) -> None:
+def _receive_one(stream: BinaryIO, disk: Disk, folder: Path, entry: FileEntry, offset: int) -> None:
     done, part = folder / entry.sha256, folder / f"{entry.sha256}.part"
     if done.exists() or offset != _received(folder, entry):
         raise UsageError(

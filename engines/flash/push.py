@@ -1,7 +1,8 @@
 """One bundle onto one device, from the workstation: offer, send what is missing, install, report.
 
-A connection that breaks is made again: the transfer goes on where it broke off, and an installation,
-which needs no connection, is asked for its result. The device decides; here it is only told.
+A connection that breaks is made again: the transfer goes on where it broke off, and an
+installation, which needs no connection, is asked for its result. The device decides; here it is
+only told.
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from support.bundles import tiny_bundle
 from support.flash_device import FlashDevice, make_device, sshd
+from support.small_bundles import ALARM
 
 from engines.bundle import load_bundle, replace_alarm
 from engines.model_spec import AlarmSpec
 from engines.sign_bundle import sign_bundle
 from engines.signing_keys import KeyFiles, create_key_pair, read_private_key
-from support.small_bundles import ALARM
 
 
 @pytest.fixture(scope="module")

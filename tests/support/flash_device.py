@@ -59,7 +59,8 @@ elif verb == "restart":
     shown = dict(InvocationID=f"start{{count}}", MainPID=str(1000 + count), NRestarts="0",
                  ConditionResult="yes", UnitFileState="enabled", ExecMainStatus="0", StatusText="")
     if not manifest.exists():
-        shown.update(ActiveState="inactive", SubState="dead", Result="success", ConditionResult="no")
+        shown.update(ActiveState="inactive", SubState="dead", Result="success",
+                     ConditionResult="no")
     else:
         digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
         if digest in (here / "sick").read_text():
@@ -68,8 +69,8 @@ elif verb == "restart":
         else:
             shown.update(ActiveState="active", SubState="running", Result="success",
                          StatusText="1/1 live, 5.0 scores/s")
-            health = dict(pid=1000 + count, bundle=digest, connected=True, backend="onnxruntime-cpu",
-                          precision="fp32", outbox=0,
+            health = dict(pid=1000 + count, bundle=digest, connected=True, outbox=0,
+                          backend="onnxruntime-cpu", precision="fp32",
                           cameras=dict(yard=dict(state="live", reason=None, scores=100)))
             for name in instances:
                 (run / name / "health.json").write_text(json.dumps(health))

@@ -1,4 +1,4 @@
-"""A device's home without a machine around it: bundles, a received one, daemons that are well or not."""
+"""A device's home without a machine around it, and daemons that are well or not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engines.trusted_keys import TrustedKeys
 class FakeServices:
     """Daemons that run what `current` leads to when they are started; sick with some bundles."""
 
-    def __init__(self, home: Home, *, sick: Iterable[str] = (), names: Sequence[str] = ("gate",)):
+    def __init__(self, home: Home, *, sick: Iterable[str] = (), names: Sequence[str] = ("gate",)) -> None:
         self.home = home
         self.sick = set(sick)
         self.names = list(names)
@@ -42,6 +42,7 @@ class FakeServices:
         self.loaded = None if data is None else hashlib.sha256(data).hexdigest()
 
     def stand(self, name: str) -> Standing:
+        assert name in self.names
         start = f"start{self.starts}"
         if self.loaded is None:
             return Standing("inactive", condition=self.starts == 0, invocation=start)
@@ -61,6 +62,7 @@ class FakeRuntime:
         self.proved: list[Path] = []
 
     def preflight(self, home: Home) -> list[str]:
+        assert home.root.is_dir()
         self._maybe("preflight")
         return []
 
@@ -70,6 +72,7 @@ class FakeRuntime:
         return "golden"
 
     def build_engines(self, release: Path) -> str | None:
+        assert release.is_dir()
         self._maybe("engine")
         return None
 
@@ -83,7 +86,9 @@ def make_home(root: Path) -> Home:
     return Home(root)
 
 
-def offer(home: Home, bundle: Bundle, trusted: TrustedKeys, *, allow_downgrade: bool = False) -> Offer:
+def offer(
+    home: Home, bundle: Bundle, trusted: TrustedKeys, *, allow_downgrade: bool = False
+) -> Offer:
     data = encode_offer(
         (bundle.root / "manifest.json").read_bytes(), (bundle.root / "manifest.sig").read_bytes()
     )

@@ -38,7 +38,7 @@ def wheel(folder: Path, version: str = "9.1") -> Path:
     files = {
         "vigil_stand_in.py": f"def main():\n    print('vigil, version {version}')\n",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: vigil\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": "[console_scripts]\nvigil = vigil_stand_in:main\n",
     }
     with zipfile.ZipFile(path, "w") as archive:
@@ -84,9 +84,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(plan: Plan, *, check: bool = False) -> tuple[Provisioned, dict[str, str]]:
     said: list[str] = []
     with Remote("device", sudo=False) as remote:
-        done = provision(
-            remote, plan, check=check, say=lambda *words: said.append(" ".join(words))
-        )
+        done = provision(remote, plan, check=check, say=lambda *words: said.append(" ".join(words)))
     assert SECRET not in "\n".join(said)
     assert SECRET not in json.dumps(done.to_json())
     return done, {step["step"]: step["state"] for step in done.steps}
@@ -110,7 +108,15 @@ def test_from_bare_to_ready_once_and_not_twice(root: Path, tmp_path: Path) -> No
     done, states = run(plan)
     assert done.changed
     assert done.sent_bytes == plan.wheels.wheels[0].size
-    for step in ("folders", "runtime", "units", "trusted-keys", "config", "credentials", "services"):
+    for step in (
+        "folders",
+        "runtime",
+        "units",
+        "trusted-keys",
+        "config",
+        "credentials",
+        "services",
+    ):
         assert states[step] == "changed", step
     program = root / "opt/vigil/runtime/bin/vigil"
     assert os.access(program, os.X_OK)
