@@ -21,6 +21,7 @@ from edge.daemon_settings import CameraJob, DaemonSettings, LiveInput
 from edge.events.event import ModelInfo
 from edge.events.explain import Explainer
 from edge.events.tracker import Detector
+from edge.health_file import health_file
 from edge.metrics import Metrics
 from edge.metrics_server import MetricsServer
 from edge.notify import Notifier
@@ -120,6 +121,11 @@ def open_daemon(
             daemon.observe(
                 Watchdog(notifier, clock=clock, probe=Probe(pipeline), period_s=1.0 / analysis_fps)
             )
+        health = health_file(
+            state=config.state, model=detector.model, clock=clock, vitals=daemon.vitals
+        )
+        if health is not None:
+            daemon.observe(health)
         if config.metrics is not None:
             metrics = Metrics(
                 model=detector.model,

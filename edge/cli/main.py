@@ -26,6 +26,11 @@ ORDER = (
     "calibrate",
     "keys",
     "bundle",
+    "wheelhouse",
+    "provision",
+    "flash",
+    "rollback",
+    "status",
     "engine",
     "run",
     "watch",
@@ -36,6 +41,7 @@ ORDER = (
     "ablate",
     "compare",
     "survey",
+    "device",
 )
 
 
