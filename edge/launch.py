@@ -20,6 +20,7 @@ from edge.daemon_settings import CameraJob, DaemonSettings, LiveInput
 from edge.events.event import ModelInfo
 from edge.events.explain import Explainer
 from edge.events.tracker import Detector
+from edge.health_file import health_file
 from edge.metrics import Metrics
 from edge.metrics_server import MetricsServer
 from edge.notify import Notifier
@@ -110,6 +111,11 @@ def open_daemon(
         )
         if notifier.active:
             daemon.observe(_watchdog(notifier, cameras, pipeline, analysis_fps, clock))
+        health = health_file(
+            state=config.state, model=detector.model, clock=clock, vitals=daemon.vitals
+        )
+        if health is not None:
+            daemon.observe(health)
         if config.metrics is not None:
             metrics = Metrics(
                 model=detector.model,

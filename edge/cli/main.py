@@ -26,6 +26,11 @@ ORDER = (
     "calibrate",
     "keys",
     "bundle",
+    "wheelhouse",
+    "provision",
+    "flash",
+    "rollback",
+    "status",
     "engine",
     "run",
     "watch",
@@ -35,6 +40,7 @@ ORDER = (
     "ha",
     "ablate",
     "survey",
+    "device",
 )
 
 

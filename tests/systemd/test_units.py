@@ -45,7 +45,7 @@ def device(tmp_path: Path) -> Path:
     local.mkdir(parents=True)
     for unit in SYSTEMD.glob("*.service"):
         shutil.copy(unit, local)
-    vigil = root / "opt/vigil/current/bin/vigil"
+    vigil = root / "opt/vigil/runtime/bin/vigil"
     vigil.parent.mkdir(parents=True)
     vigil.write_text("#!/bin/sh\n")
     vigil.chmod(0o755)
@@ -154,7 +154,7 @@ def test_it_runs_a_command_that_exists_and_the_example_is_a_configuration() -> N
     project = (SYSTEMD.parent / "pyproject.toml").read_text()
     for unit in SYSTEMD.glob("*.service"):
         command = settings(unit, "Service")["ExecStart"].split()
-        assert command[0] == "/opt/vigil/current/bin/vigil"
+        assert command[0] == "/opt/vigil/runtime/bin/vigil"
         assert re.search(rf'^{command[1]} = "edge\.cli\.', project, re.MULTILINE)
         assert command[2:] == ["/etc/vigil/%i.yaml"]
     example = SYSTEMD / "example.yaml"
