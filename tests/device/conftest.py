@@ -17,6 +17,9 @@ from support.ground.device import Device
 from support.ground.image import BareImage, bare_image, copy_disk
 from support.ground.needs import why_no_device, why_no_machine
 from support.ground.network import Network, left_behind
+from support.ground.provisioning import provision, wheelhouse
+from support.ground.service import wait_until_well
+from support.ground.workstation import Workstation, workstation
 
 HERE = Path(__file__).parent
 ALL = os.environ.get("VIGIL_DEVICE_TESTS") == "all"
@@ -72,8 +75,10 @@ def device(folder: Path, network: Network, bare: BareImage) -> Iterator[Device]:
     copy_disk(bare.disk, folder / "disk.img")
     with Device(folder, network=network, image=bare) as booted:
         booted.start()
-        yield booted
-        tell_of(booted)
+        try:
+            yield booted
+        finally:
+            tell_of(booted)
 
 
 def tell_of(device: Device) -> None:
@@ -81,3 +86,68 @@ def tell_of(device: Device) -> None:
     print(device.console_tail())
     if device.is_on:
         print(device.run("journalctl", "--no-pager", "-n", "60", "-o", "short", check=False).stdout)
+
+
+@pytest.fixture(scope="session")
+def desk(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workstation]:
+    """A workstation with broker and camera, for the whole run."""
+    with workstation(network, tmp_path_factory.mktemp("workstation")) as made:
+        made.wheels = wheelhouse(made)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def first_bundle(desk: Workstation) -> Path:
+    return desk.bundle("first")
+
+
+@pytest.fixture(scope="session")
+def provisioned_disk(network: Network, bare: BareImage, desk: Workstation) -> Iterator[Path]:
+    """The disk of a device that was provisioned, and shut down."""
+    with tempfile.TemporaryDirectory(prefix="vigil-device-") as name:
+        disk = copy_disk(bare.disk, Path(name, "disk.img"))
+        with Device(Path(name), network=network, image=bare) as device:
+            device.start()
+            try:
+                provision(desk, device)
+                device.stop()
+            finally:
+                tell_of(device)
+        yield disk
+
+
+@pytest.fixture(scope="session")
+def flashed_disk(
+    network: Network,
+    bare: BareImage,
+    desk: Workstation,
+    provisioned_disk: Path,
+    first_bundle: Path,
+) -> Iterator[Path]:
+    """The disk of a device that runs the first bundle, and was shut down."""
+    with tempfile.TemporaryDirectory(prefix="vigil-device-") as name:
+        disk = copy_disk(provisioned_disk, Path(name, "disk.img"))
+        with Device(Path(name), network=network, image=bare) as device:
+            device.start()
+            try:
+                desk.flash(first_bundle, device)
+                wait_until_well(device)
+                device.stop()
+            finally:
+                tell_of(device)
+        yield disk
+
+
+@pytest.fixture
+def gate(
+    folder: Path, network: Network, bare: BareImage, flashed_disk: Path, desk: Workstation
+) -> Iterator[Device]:
+    """A device that runs the first bundle and is well."""
+    copy_disk(flashed_disk, folder / "disk.img")
+    with Device(folder, network=network, image=bare) as booted:
+        booted.start()
+        try:
+            wait_until_well(booted)
+            yield booted
+        finally:
+            tell_of(booted)

@@ -41,7 +41,9 @@ done
 class Device:
     """One device; `folder/disk.img` is its disk. Use it in a `with`, which takes it away again."""
 
-    def __init__(self, folder: Path, *, network: Network, image: BareImage, number: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, network: Network, image: BareImage, number: int = 0
+    ) -> None:
         self.folder = folder
         self.number = number
         self.address = networks.address(number)
@@ -116,7 +118,12 @@ class Device:
         return self._supply is not None and self._supply.poll() is None
 
     def ssh(
-        self, command: str, *, check: bool = True, timeout_s: float = 60.0, text_in: str | None = None
+        self,
+        command: str,
+        *,
+        check: bool = True,
+        timeout_s: float = 60.0,
+        text_in: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """What an operator at the workstation does: a shell command over ssh."""
         with self._network.on_workstation():
@@ -179,7 +186,9 @@ class Device:
 
     def loop_devices(self) -> list[str]:
         """Those that hold its disk."""
-        return run("losetup", "--noheadings", "--output", "NAME", "-j", str(self.disk)).stdout.split()
+        return run(
+            "losetup", "--noheadings", "--output", "NAME", "-j", str(self.disk)
+        ).stdout.split()
 
     def _write_ssh_config(self) -> Path:
         known = self.folder / "known_hosts"

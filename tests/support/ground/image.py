@@ -17,6 +17,7 @@ from pathlib import Path
 from support.ground.commands import run
 
 SUITE = "bookworm"
+PYTHON = "3.11"  # its own
 USER = "admin"
 _PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "libpam-systemd", "udev", "openssh-server"),

@@ -16,8 +16,8 @@ from pathlib import Path
 _EXT4_IOC_SHUTDOWN = 0x8004587D
 _NO_LOG_FLUSH = 2
 
-# By default ext4 writes a file out when it is renamed over another: a missing fsync would be hidden.
-# A device in the field may have any file system, so the strict one is tested.
+# By default ext4 writes a file out when it is renamed over another, which would hide a missing
+# fsync. A device in the field may have any file system, so the strict one is tested.
 MOUNT_OPTIONS = "loop,noauto_da_alloc"
 
 
