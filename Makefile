@@ -28,10 +28,11 @@ soak: setup ## 40 minutes: memory, threads, losses; prints figures as JSON. `MIN
 
 test: ## Everything: set-up, check and all tests
 	@scripts/set_up.sh test
+	@PYTHONPATH=.:tests $(BIN)/python -m support.ground.prepare >/dev/null 2>&1 </dev/null &
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest
 
-test-device: ## Boots devices and flashes them: power cuts, network cuts, full disks, a whole machine
+test-device: ## Boots devices and flashes them: power cuts, network cuts, full disks, hangs
 	@scripts/set_up.sh test
 	VIGIL_DEVICE_TESTS=all $(BIN)/python -m pytest -v tests/device
 

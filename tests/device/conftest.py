@@ -1,7 +1,7 @@
 """Booted devices for tests: one at a time, taken away whatever happens.
 
-`pytest` runs a short selection; what is marked `device_long` or `machine` runs with
-VIGIL_DEVICE_TESTS=all, which `make test-device` sets. Where this machine cannot boot devices they
+`pytest` runs a short selection; what is marked `device_long` runs with VIGIL_DEVICE_TESTS=all,
+which `make test-device` sets. Where this machine cannot boot devices they
 are skipped, and the end of the run says so in a line of its own.
 """
 
@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from support.ground.device import Device
 from support.ground.image import BareImage, bare_image, copy_disk
-from support.ground.needs import why_no_device, why_no_machine
+from support.ground.needs import why_no_device
 from support.ground.network import Network, left_behind
-from support.ground.provisioning import provision, wheelhouse
+from support.ground.provisioning import provision
 from support.ground.service import wait_until_well
+from support.ground.wheels import wheelhouse
 from support.ground.workstation import Workstation, workstation
 
 HERE = Path(__file__).parent
@@ -28,15 +29,15 @@ TIMEOUT_S = 1800
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if not item.path.is_relative_to(HERE):
-            continue
+    ours = [item for item in items if item.path.is_relative_to(HERE)]
+    # Last: what they need may still be in the making (`python -m support.ground.prepare`).
+    items[:] = [item for item in items if item not in ours] + ours
+    for item in ours:
         item.add_marker(pytest.mark.device)
         item.add_marker(pytest.mark.timeout(TIMEOUT_S))
-        whole_machine = item.get_closest_marker("machine") is not None
-        if not ALL and (whole_machine or item.get_closest_marker("device_long") is not None):
+        if not ALL and item.get_closest_marker("device_long") is not None:
             item.add_marker(pytest.mark.skip(reason="takes long: make test-device"))
-        elif reason := why_no_machine() if whole_machine else why_no_device():
+        elif reason := why_no_device():
             item.add_marker(pytest.mark.skip(reason=f"no booted device: {reason}"))
 
 
@@ -92,7 +93,7 @@ def tell_of(device: Device) -> None:
 def desk(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workstation]:
     """A workstation with broker and camera, for the whole run."""
     with workstation(network, tmp_path_factory.mktemp("workstation")) as made:
-        made.wheels = wheelhouse(made)
+        made.wheels = wheelhouse()
         yield made
 
 

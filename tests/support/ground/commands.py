@@ -5,6 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+# Environment of every `vigil` that a test starts: the code of this working tree, one thread.
+VIGIL = {
+    "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"),
+    "OMP_NUM_THREADS": "1",
+}
 
 
 class CommandError(AssertionError):

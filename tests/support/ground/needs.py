@@ -22,10 +22,6 @@ _PROGRAMS = {
     "losetup": "mount",
     "mosquitto": "mosquitto",
 }
-_VM_PROGRAMS = {
-    "qemu-system-x86_64": "qemu-system-x86",
-    "nbdkit": "nbdkit",
-}
 SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin"
 
 
@@ -45,14 +41,6 @@ def why_no_device() -> str | None:
         if done.returncode != 0:
             return f"this machine gives no {what}: {done.stderr.strip()}"
     return None
-
-
-@functools.cache
-def why_no_machine() -> str | None:
-    """The same for a whole emulated machine."""
-    if packages := _lacking(_VM_PROGRAMS):
-        return f"not installed: apt-get install {packages}"
-    return why_no_device()
 
 
 def _lacking(programs: dict[str, str]) -> str:

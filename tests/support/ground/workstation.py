@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 from support.broker import Broker, Subscriber
 from support.bundles import tiny_bundle, write_projection
-from support.ground.commands import run
+from support.ground.commands import VIGIL, run
 from support.ground.device import Device
 from support.ground.network import WORKSTATION, Network
 from support.mjpeg import mjpeg_camera
@@ -25,7 +25,6 @@ from support.small_bundles import restamp
 from engines.sign_bundle import sign_bundle
 from engines.signing_keys import KeyFiles, create_key_pair, read_private_key
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 INSTANCE = "gate"
 UNIT = f"vigil@{INSTANCE}.service"
 CAMERA = "yard"
@@ -55,15 +54,11 @@ class Workstation:
     _release: int = field(default=0)
 
     def vigil(
-        self,
-        *arguments: str,
-        check: bool = True,
-        timeout_s: float = 600.0,
-        elsewhere: bool = False,
+        self, *arguments: str, check: bool = True, timeout_s: float = 600.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run `vigil` as an operator here would; `elsewhere`: on the machine's own network."""
-        with contextlib.nullcontext() if elsewhere else self.network.on_workstation():
-            return run(*self._command(*arguments), check=check, timeout_s=timeout_s, env=_ENV)
+        """Run `vigil` as an operator here would."""
+        with self.network.on_workstation():
+            return run(*self._command(*arguments), check=check, timeout_s=timeout_s, env=VIGIL)
 
     def start_vigil(self, *arguments: str) -> subprocess.Popen[str]:
         """The same, without waiting for its end."""
@@ -74,7 +69,7 @@ class Workstation:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                env={**os.environ, **_ENV},
+                env={**os.environ, **VIGIL},
             )
 
     def flash_arguments(self, bundle: Path, device: Device) -> list[str]:
@@ -135,12 +130,6 @@ class Workstation:
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "edge.cli.main", *arguments]
-
-
-_ENV = {
-    "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"),
-    "OMP_NUM_THREADS": "1",
-}
 
 
 @contextlib.contextmanager
