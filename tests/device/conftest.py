@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.ground.commands import CommandError
 from support.ground.device import Device
 from support.ground.image import BareImage, bare_image, copy_disk
 from support.ground.needs import why_no_device
@@ -26,6 +27,8 @@ HERE = Path(__file__).parent
 ALL = os.environ.get("VIGIL_DEVICE_TESTS") == "all"
 # Images and wheels are made on the first run, and other work may slow the machine down.
 TIMEOUT_S = 1800
+NOT_BOOTED: set[str] = set()
+"""Why; the end of the run repeats it, for a skipped test is easily overlooked."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,12 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not ALL and item.get_closest_marker("device_long") is not None:
             item.add_marker(pytest.mark.skip(reason="takes long: make test-device"))
         elif reason := why_no_device():
+            NOT_BOOTED.add(reason)
             item.add_marker(pytest.mark.skip(reason=f"no booted device: {reason}"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reason = why_no_device()
-    if reason is not None and os.environ.get("CI") == "true":
+    for reason in NOT_BOOTED:
         terminalreporter.write_line(
             f"WARNING: no device was booted, so flashing is NOT proved by this run: {reason}",
             red=True,
@@ -59,8 +62,19 @@ def network() -> Iterator[Network]:
 
 
 @pytest.fixture(scope="session")
-def bare() -> BareImage:
-    return bare_image()
+def bare(network: Network) -> BareImage:
+    """The image of a bare device, which boots here: nothing of vigil is in it."""
+    try:
+        image = bare_image()
+        with tempfile.TemporaryDirectory(prefix="vigil-device-") as name:
+            copy_disk(image.disk, Path(name, "disk.img"))
+            with Device(Path(name), network=network, image=image) as device:
+                device.start()
+    except (CommandError, pytest.fail.Exception) as error:
+        reason = f"a bare Debian does not boot here: {error}"
+        NOT_BOOTED.add(reason)
+        pytest.skip(reason)
+    return image
 
 
 @pytest.fixture

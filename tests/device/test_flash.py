@@ -34,7 +34,7 @@ def test_a_new_bundle_runs_and_the_old_one_can_come_back(gate: Device, desk: Wor
     again = desk.flash(desk.folder / "second", gate)
     assert "already" in again.stderr
 
-    desk.vigil("rollback", gate.target, "-F", str(gate.ssh_config))
+    desk.rollback(gate)
     assert running(gate) == old
     wait_until_well(gate)
 

@@ -22,7 +22,7 @@ from support.ground.image import USER, BareImage
 from support.ground.network import Network
 from support.ground.power_cut import MOUNT_OPTIONS, stop_file_system
 
-BOOT_S = 60.0
+BOOT_S = 120.0
 _OFF_S = 30.0
 
 # nspawn leaves with 133 when the guest asks for a reboot.

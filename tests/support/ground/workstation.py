@@ -73,8 +73,11 @@ class Workstation:
             )
 
     def flash_arguments(self, bundle: Path, device: Device) -> list[str]:
-        return ["flash", str(bundle), device.target, "-F", str(device.ssh_config),
-                "--program", QUICK_GATE]  # fmt: skip
+        return ["flash", str(bundle), *_reaching(device)]
+
+    def rollback(self, device: Device) -> subprocess.CompletedProcess[str]:
+        """Bring the release before the present one back."""
+        return self.vigil("rollback", *_reaching(device))
 
     def flash(
         self, bundle: Path, device: Device, *more: str, check: bool = True
@@ -130,6 +133,10 @@ class Workstation:
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "edge.cli.main", *arguments]
+
+
+def _reaching(device: Device) -> list[str]:
+    return [device.target, "-F", str(device.ssh_config), "--program", QUICK_GATE]
 
 
 @contextlib.contextmanager
