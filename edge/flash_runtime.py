@@ -5,6 +5,7 @@ Whatever reads the content of a bundle runs in a process of the daemon's user, n
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pwd
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.config import Config, load_config
+from engines.backends.tensorrt.library import TENSORRT
 from engines.errors import DataError, TemporaryError, UnavailableError
 from engines.flash.home import Home
 from engines.flash.words import error_from
@@ -83,6 +85,8 @@ class Device:
         Raises:
             DataError: No precision builds and passes its gate.
         """
+        if importlib.util.find_spec(TENSORRT) is None:
+            return None
         self._make_engines_folder()
         cameras = max(1, *(len(config.cameras) for _, config in self._configs()), 1)
         command = [sys.executable, "-m", "edge.cli.main", "engine", "build", str(release)]

@@ -82,7 +82,16 @@ class HealthFile(Observer):
         if event.phase not in {"start", "end"}:
             return
         payload = event.payload()
-        shown = ("id", "phase", "camera", "started_at", "ended_at", "peak_score", "threshold", "why")
+        shown = (
+            "id",
+            "phase",
+            "camera",
+            "started_at",
+            "ended_at",
+            "peak_score",
+            "threshold",
+            "why",
+        )
         kept = {key: payload[key] for key in shown if key in payload}
         _write(self._last_path, kept)
 

@@ -130,9 +130,7 @@ def provision(
         report = Report(target, "failed")
         try:
             with Remote(target, ssh_config, sudo) as remote:
-                found[target] = provision_one(
-                    remote, plan, check=check, say=progress.of(target)
-                )
+                found[target] = provision_one(remote, plan, check=check, say=progress.of(target))
             report.outcome = "committed" if found[target].changed else "already"
         except LostError as error:
             report.outcome, report.reason, report.error = "unreachable", error.what, error
@@ -150,9 +148,7 @@ def provision(
 
 
 def _told(reports: list[Report], found: dict[str, Provisioned]) -> dict[str, Any]:
-    devices = [
-        found[r.target].to_json() if r.target in found else r.to_json() for r in reports
-    ]
+    devices = [found[r.target].to_json() if r.target in found else r.to_json() for r in reports]
     return {
         "changed": any(one.changed for one in found.values()),
         "failed": len(reports) - len(found),
@@ -195,4 +191,3 @@ def _read(path: Path, what: str) -> bytes:
         raise InputMissingError(
             f"{what} cannot be read: {error.strerror}", where=str(path), mend="give another file"
         ) from error
-

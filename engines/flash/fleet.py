@@ -1,4 +1,4 @@
-"""The same work on several devices: a canary first, then several at once, no further after a failure."""
+"""The same work on several devices: a canary, then several at once; none after a failure."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Rules, for each daemon:
 
-1. It becomes ready within `ready_s`, does not fail, and is not started again by the service manager.
+1. It becomes ready within `ready_s`, does not fail, and is not started again by systemd.
 2. It says itself that it runs the new bundle, where it says anything.
 3. Cameras that gave frames before give frames again within `frames_s`, and at least `FRAMES` of
    each are scored. On a first flash, where none is known to work, no camera has to; that is told.
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from engines.flash.services import Standing
+from engines.flash.services import Health, Standing
 
 FRAMES: Final = 5
 
@@ -107,27 +107,11 @@ class Gate:
         """What is still missing, and until when it may be."""
         if standing.active == "inactive":
             return None, 0.0  # ended by itself, or `_broken` has told
-        ready_until_s = self.started_s + self.patience.ready_s
         if standing.active != "active":
-            return "not ready", ready_until_s
-        health = standing.health
+            return "not ready", self.started_s + self.patience.ready_s
         since_s = self._ready_s.setdefault(name, now_s)
-        until_s = since_s + self.patience.frames_s
         before = self.before.get(name, Before())
-        if health is None:
-            known = before.live or before.connected
-            return ("tells nothing of its health" if known else None), until_s
-        if self.digest is not None and health.bundle != self.digest:
-            return f"runs bundle {health.bundle[:12]}, not {self.digest[:12]}", until_s
-        away = sorted(before.live - health.live)
-        if away:
-            return f"no frames from {', '.join(away)}, which gave some before", until_s
-        few = sorted(n for n in before.live if health.scores.get(n, 0) < FRAMES)
-        if few:
-            return f"fewer than {FRAMES} frames of {', '.join(few)} are scored", until_s
-        if before.connected and health.connected is False:
-            return "no connection to the broker, where there was one before", until_s
-        return None, until_s
+        return _unhealthy(standing.health, before, self.digest), since_s + self.patience.frames_s
 
     def _notes(self, standings: Mapping[str, Standing]) -> tuple[str, ...]:
         if not standings:
@@ -141,6 +125,24 @@ class Gate:
             elif not standing.health.live:
                 notes.append(f"{name}: ready, but no camera gives frames, as before")
         return tuple(notes)
+
+
+def _unhealthy(health: Health | None, before: Before, digest: str | None) -> str | None:
+    """What a daemon that is ready does not do, or does not do any more."""
+    if health is None:
+        known = before.live or before.connected
+        return "tells nothing of its health" if known else None
+    away = sorted(before.live - health.live)
+    few = sorted(name for name in before.live if health.scores.get(name, 0) < FRAMES)
+    wrong = {
+        f"runs bundle {health.bundle[:12]}, not {(digest or '')[:12]}": digest
+        not in {None, health.bundle},
+        f"no frames from {', '.join(away)}, which gave some before": bool(away),
+        f"fewer than {FRAMES} frames of {', '.join(few)} are scored": bool(few),
+        "no connection to the broker, where there was one before": before.connected
+        and health.connected is False,
+    }
+    return next((words for words, true in wrong.items() if true), None)
 
 
 def _broken(standing: Standing) -> str | None:

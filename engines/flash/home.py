@@ -1,12 +1,12 @@
 """What lies where on a device.
 
-    /opt/vigil/
-      state.json                    the journal
-      current -> releases/NAME      the bundle that runs; every configuration names this link
-      releases/NAME/                whole bundles, NAME = release number and digest
-      incoming/DIGEST/              what is being received
-      runtime -> runtimes/NAME      the program (a virtual environment), made by provisioning
-      .lock                         one flash at a time
+/opt/vigil/
+state.json                    the journal
+current -> releases/NAME      the bundle that runs; every configuration names this link
+releases/NAME/                whole bundles, NAME = release number and digest
+incoming/DIGEST/              what is being received
+runtime -> runtimes/NAME      the program (a virtual environment), made by provisioning
+.lock                         one flash at a time
 """
 
 from __future__ import annotations

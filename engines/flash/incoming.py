@@ -25,7 +25,7 @@ from engines.errors import CannotCreateError, DataError, TemporaryError, UsageEr
 from engines.flash.acceptance import require_acceptable
 from engines.flash.disk import Disk, told
 from engines.flash.home import Home, digest_of, release_name
-from engines.flash.journal import Journal
+from engines.flash.journal import Journal, Last
 from engines.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -46,22 +46,24 @@ _MAX_LINE = 256
 
 @dataclass(frozen=True)
 class Offer:
-    """What a device answers to an offer: what it has, and what it wants."""
+    """What a device answers to an offer: what it has and wants, and what happened there last."""
 
     digest: str
     name: str
     signed_by: tuple[str, ...]
     installed: bool
     missing: dict[str, int]
+    last: Last | None
 
     def to_json(self) -> dict[str, object]:
-        """For the workstation; `missing` maps hashes to the bytes of them that are there already."""
+        """For the workstation; `missing` maps hashes to the bytes that are there already."""
         return {
             "digest": self.digest,
             "name": self.name,
             "signed_by": list(self.signed_by),
             "installed": self.installed,
             "missing": self.missing,
+            "last": None if self.last is None else self.last.model_dump(mode="json"),
         }
 
 
@@ -104,7 +106,7 @@ def take_offer(
         }
         _require_room(home, manifest.files, missing)
     installed = journal.current == name and journal.trial is None
-    return Offer(digest, name, tuple(signed_by), installed, missing)
+    return Offer(digest, name, tuple(signed_by), installed, missing, journal.last)
 
 
 def receive(stream: BinaryIO, *, home: Home, disk: Disk, digest: str, trusted: TrustedKeys) -> None:
@@ -180,9 +182,7 @@ def _headers(stream: BinaryIO) -> Iterator[tuple[str, int]]:
         yield name, int(offset)
 
 
-def _receive_one(
-    stream: BinaryIO, disk: Disk, folder: Path, entry: FileEntry, offset: int
-) -> None:
+def _receive_one(stream: BinaryIO, disk: Disk, folder: Path, entry: FileEntry, offset: int) -> None:
     done, part = folder / entry.sha256, folder / f"{entry.sha256}.part"
     if done.exists() or offset != _received(folder, entry):
         raise UsageError(

@@ -1,7 +1,7 @@
 """From a received bundle to a committed release: the order of the steps, on the device.
 
     verify -> preflight -> stage -> prove -> engine -> switch -> gate -> commit
-                                                                     \\-> roll back -> gate the old
+                                                                       or roll back -> gate the old
 
 Up to `switch` nothing that runs is touched, and any failure leaves the old release running. From
 `switch` on the journal says `trial`, and whoever finds that (this process, the next one, the next
@@ -23,7 +23,15 @@ from engines.flash.disk import Disk, point, told
 from engines.flash.gate import Before, Gate, Patience, Verdict
 from engines.flash.home import Home, digest_of
 from engines.flash.incoming import arrived
-from engines.flash.journal import Journal, Last, Outcome, Trial, committed, read_journal, write_journal
+from engines.flash.journal import (
+    Journal,
+    Last,
+    Outcome,
+    Trial,
+    committed,
+    read_journal,
+    write_journal,
+)
 from engines.flash.releases import stage, sweep
 from engines.flash.services import Services, Standing
 from engines.manifest import MANIFEST_NAME, decode_manifest

@@ -1,7 +1,8 @@
 """One bundle onto one device, from the workstation: offer, send what is missing, install, report.
 
-A connection that breaks is made again: the transfer goes on where it broke off, and an installation,
-which needs no connection, is asked for its result. The device decides; here it is only told.
+A connection that breaks is made again: the transfer goes on where it broke off, and an
+installation, which needs no connection, is asked for its result. The device decides; here it is
+only told.
 """
 
 from __future__ import annotations
@@ -177,7 +178,7 @@ class Push:
             self._report.outcome = "already"
             return
         self._copy(offer)
-        self._install()
+        self._install(offer["last"])
 
     def _offer(self) -> dict[str, Any]:
         flags = ["--allow-downgrade"] if self._options.allow_downgrade else []
@@ -198,7 +199,7 @@ class Push:
             before = left
             try:
                 self._send(missing, left)
-                offer = self._offer()
+                break
             except (LostError, TemporaryError) as error:
                 if self._now() > deadline_s:
                     raise
@@ -249,10 +250,9 @@ class Push:
             timeout_s=None,
         )
 
-    def _install(self) -> None:
+    def _install(self, before: Any) -> None:
         flags = ["--allow-downgrade"] if self._options.allow_downgrade else []
         flags += ["--raise-floor"] if self._options.raise_floor else []
-        before = self._last()
         command = ["install", self._bundle.digest, *flags]
         try:
             ending = self._device.ask("ending", command, say=self._say, timeout_s=None)
@@ -260,10 +260,6 @@ class Push:
             self._say("install", "note", f"{error.what}; the device goes on by itself")
             ending = self._after_loss(before)
         take_ending(self._report, ending)
-
-    def _last(self) -> Any:
-        journal = self._device.ask("status", ["status"])["journal"] or {}
-        return journal.get("last")
 
     def _after_loss(self, before: Any) -> dict[str, Any]:
         """Ask until the device has ended what it began, or for the patience to end."""

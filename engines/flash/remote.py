@@ -74,7 +74,9 @@ class Remote:
 
     def __enter__(self) -> Remote:
         # A short path: the kernel takes at most 107 bytes for a socket.
-        self._folder = tempfile.TemporaryDirectory(prefix="vigil-", dir="/tmp")  # noqa: S108  # mode 0700, unguessable
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="vigil-", dir="/tmp"
+        )  # mode 0700, unguessable
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -226,9 +228,7 @@ def _lines(stream: BinaryIO, line: Callable[[bytes], None] | None) -> bytes:
 
 
 @contextlib.contextmanager
-def _killed_after(
-    process: subprocess.Popen[bytes], seconds: float | None
-) -> Iterator[None]:
+def _killed_after(process: subprocess.Popen[bytes], seconds: float | None) -> Iterator[None]:
     timer = None if seconds is None else threading.Timer(seconds, process.kill)
     if timer is not None:
         timer.daemon = True
@@ -241,5 +241,3 @@ def _killed_after(
     finally:
         if timer is not None:
             timer.cancel()
-
-

@@ -31,8 +31,8 @@ from engines.manifest import sha256_of
 FILE: Final = "wheelhouse.json"
 PROJECT: Final = "vigil"
 SOURCE: Final = Path(__file__).resolve().parents[2]
-# Python, and the newest C library that its wheels may need: Ubuntu 22.04 (JetPack 6) has glibc 2.35,
-# Debian 12 has 2.36, Ubuntu 24.04 (JetPack 7) has 2.39, Debian 13 has 2.41.
+# Python, and the newest C library that its wheels may need: Ubuntu 22.04 (JetPack 6) has glibc
+# 2.35, Debian 12 has 2.36, Ubuntu 24.04 (JetPack 7) has 2.39, Debian 13 has 2.41.
 GLIBC_MINOR: Final = {"3.10": 35, "3.11": 36, "3.12": 39, "3.13": 41}
 MACHINES: Final = ("aarch64", "x86_64")
 
@@ -99,7 +99,9 @@ def open_wheelhouse(root: Path) -> Wheelhouse:
             mend=mend,
         ) from error
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"this wheelhouse cannot be read: {error}", where=str(root), mend=mend) from error
+        raise DataError(
+            f"this wheelhouse cannot be read: {error}", where=str(root), mend=mend
+        ) from error
     for wheel in house.wheels:
         path = root / wheel.file
         if not path.is_file() or sha256_of(path) != wheel.sha256:
@@ -318,4 +320,3 @@ def _requirement(text: str) -> Any:
             where=sys.executable,
             mend="pip install packaging",
         ) from error
-
