@@ -24,6 +24,7 @@ _SHOWN: Final = (
     *("ActiveState", "SubState", "Result", "NRestarts", "StatusText", "MainPID"),
     *("ExecMainStatus", "ConditionResult", "UnitFileState", "InvocationID"),
 )
+_RUNNING: Final = ("active", "activating", "reloading")
 _MAX_HEALTH: Final = 256 * 1024
 
 
@@ -93,13 +94,22 @@ class Systemd:
         Raises:
             UnavailableError: systemd cannot be asked.
         """
-        plain = ("--plain", "--no-legend", "--no-pager", f"{TEMPLATE}@*.service")
-        enabled = _systemctl("list-unit-files", "--state=enabled,enabled-runtime", *plain)
-        states = "--state=active,activating,reloading"
-        running = _systemctl("list-units", states, *plain)
-        names = (line.split()[0] for line in (enabled + running).splitlines() if line.split())
-        found = (_INSTANCE.fullmatch(name) for name in names)
-        return sorted({match[1] for match in found if match is not None})
+        # Not `list-unit-files`: it knows the template and no instance of it. What is enabled is
+        # wanted by a target, and therefore loaded.
+        plain = ("--all", "--plain", "--no-legend", "--no-pager", f"{TEMPLATE}@*.service")
+        lines = _systemctl("list-units", *plain).splitlines()
+        units = [line.split()[0] for line in lines if line.split()]
+        if not units:
+            return []
+        told = _systemctl("show", "--property=Id,UnitFileState,ActiveState", *units)
+        found = set()
+        for block in told.split("\n\n"):
+            shown = dict(line.partition("=")[::2] for line in block.splitlines())
+            match = _INSTANCE.fullmatch(shown.get("Id", ""))
+            wanted = shown.get("UnitFileState", "").startswith("enabled")
+            if match is not None and (wanted or shown.get("ActiveState") in _RUNNING):
+                found.add(match[1])
+        return sorted(found)
 
     def restart(self, names: Iterable[str]) -> None:
         """Queue a restart of each; earlier failures are forgotten.

@@ -45,10 +45,9 @@ with (here / "log").open("a") as log:
     log.write(" ".join(sys.argv[1:]) + "\\n")
 verb = words[0]
 instances = (here / "instances").read_text().split()
-if verb == "list-unit-files":
-    print("vigil@.service disabled enabled")
+if verb == "list-units":
     for name in instances:
-        print(f"vigil@{{name}}.service enabled enabled")
+        print(f"vigil@{{name}}.service loaded inactive dead vigil {{name}}")
 elif verb == "restart":
     manifest = home / "current/manifest.json"
     for name in instances:
@@ -77,8 +76,9 @@ elif verb == "restart":
     state.write_text(json.dumps(dict(count=count, shown=shown)))
 elif verb == "show":
     never = dict(ActiveState="inactive", SubState="dead", Result="success", ConditionResult="yes")
-    for key, value in load().get("shown", never).items():
-        print(f"{{key}}={{value}}")
+    shown = dict(load().get("shown", never), UnitFileState="enabled")
+    for unit in words[1:]:
+        print(f"Id={{unit}}", *(f"{{key}}={{value}}" for key, value in shown.items()), "", sep="\n")
 elif verb in ("is-enabled", "is-active"):
     wanted = (here / "enabled").read_text() if (here / "enabled").exists() else ""
     sys.exit(0 if verb == "is-enabled" and words[1] in wanted else 3)
