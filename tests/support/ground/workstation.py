@@ -142,7 +142,8 @@ def _reaching(device: Device) -> list[str]:
 @contextlib.contextmanager
 def workstation(network: Network, folder: Path) -> Iterator[Workstation]:
     """A workstation with a running broker and a camera."""
-    frames = write_recording(folder / "clip", frames=60, anomaly=(30, 42))
+    # Long enough to be seen by a device that is kept from half of its frames by other work.
+    frames = write_recording(folder / "clip", frames=120, anomaly=(40, 80))
     pictures = [cv2.imread(str(path)) for path in sorted(frames.glob("*.png"))]
     with network.on_workstation():
         broker = Broker(folder, extra=f"listener 1883 {WORKSTATION}\nallow_anonymous true")
