@@ -31,7 +31,7 @@ BUILD_S: Final = 3600.0
 
 @dataclass(frozen=True)
 class Device:
-    """The tests of one device (`engines.flash.install.Runtime`).
+    """The tests of one device (`engines.flash.runtime.Runtime`).
 
     Args:
         instances: Names of its daemons.

@@ -22,9 +22,10 @@ from engines.flash.gate import Patience
 from engines.flash.home import DEFAULT, Home
 from engines.flash.incoming import receive as receive_blobs
 from engines.flash.incoming import take_offer
-from engines.flash.install import Ending, Installer, read_boot_id
+from engines.flash.install import Installer, read_boot_id
 from engines.flash.journal import read_journal
 from engines.flash.recover import recover as recover_home
+from engines.flash.runtime import Ending
 from engines.flash.services import RUN_FOLDER, Systemd
 from engines.flash.words import error_json
 from engines.trusted_keys import TrustedKeys, read_trusted

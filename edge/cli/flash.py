@@ -10,8 +10,11 @@ import click
 from edge.cli.ssh_options import Progress, end, program_of, reaches_devices
 from engines.errors import VigilError
 from engines.flash.fleet import Waves, go_through
-from engines.flash.push import Device, Options, Push, Report, open_local, take_ending
+from engines.flash.link import Device
+from engines.flash.outgoing import open_local
+from engines.flash.push import Options, Push
 from engines.flash.remote import LostError, Remote
+from engines.flash.report import Report, take_ending
 
 _PARALLEL = click.option(
     "--parallel",

@@ -16,9 +16,10 @@ from engines.errors import InputMissingError, VigilError
 from engines.flash.fleet import Waves, go_through
 from engines.flash.provision import DROP_INS, Plan, Provisioned, password_of
 from engines.flash.provision import provision as provision_one
-from engines.flash.push import Report
 from engines.flash.remote import LostError, Remote
-from engines.flash.wheelhouse import GLIBC_MINOR, MACHINES, make_wheelhouse, open_wheelhouse
+from engines.flash.report import Report
+from engines.flash.wheel_target import GLIBC_MINOR, MACHINES
+from engines.flash.wheelhouse import make_wheelhouse, open_wheelhouse
 from engines.signing_keys import key_id, read_public_key
 
 _PATH = click.Path(path_type=Path)

@@ -13,7 +13,8 @@ import click
 
 from edge.cli.main import report as print_error
 from engines.errors import VigilError
-from engines.flash.push import PROGRAM, Report
+from engines.flash.link import PROGRAM
+from engines.flash.report import Report
 
 _TELL_EVERY_S = 2.0
 NOT_TRIED = 75

@@ -13,7 +13,7 @@ import click
 from edge.cli.main import report as print_error
 from edge.cli.ssh_options import program_of, reaches_devices
 from engines.errors import VigilError
-from engines.flash.push import Device
+from engines.flash.link import Device
 from engines.flash.remote import Remote
 from engines.flash.words import error_json, printable
 
@@ -107,7 +107,7 @@ def _rows(target: str, answer: dict[str, Any]) -> list[Sequence[str]]:
     if last and last.get("outcome") != "committed":
         problems += f"; last flash {last['outcome']}: {last['reason']}"
     instances = answer.get("instances") or {"-": {}}
-    rows = []
+    rows: list[Sequence[str]] = []
     for name, one in instances.items():
         health = one.get("health") or {}
         cameras = health.get("cameras", {})

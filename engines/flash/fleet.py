@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from engines.errors import UsageError
-from engines.flash.push import Report
+from engines.flash.report import Report
 
 Work = Callable[[str], Report]
 

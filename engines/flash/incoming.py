@@ -11,10 +11,9 @@ files, which the next one continues; a blob counts only when all of it has its h
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -155,12 +154,15 @@ def _read_offer(stream: BinaryIO) -> tuple[bytes, bytes]:
     head = stream.readline(_MAX_LINE)
     raw = decode_json(head, what="the offer", where="standard input", integers_only=True)
     sizes = raw if isinstance(raw, dict) else {}
-    count, signed = sizes.get("manifest"), sizes.get("signatures")
-    fine = type(count) is int and type(signed) is int
-    if not fine or not 0 < count <= MAX_MANIFEST_BYTES or not 0 <= signed <= MAX_SIGNATURE_BYTES:
+    count, signed = (_size(sizes.get(key)) for key in ("manifest", "signatures"))
+    if not 0 < count <= MAX_MANIFEST_BYTES or not 0 <= signed <= MAX_SIGNATURE_BYTES:
         raise DataError("the offer does not begin with two sizes", where="standard input")
     manifest, signatures = _exactly(stream, count), _exactly(stream, signed)
     return manifest, signatures
+
+
+def _size(raw: object) -> int:
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) else -1
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:
@@ -291,36 +293,3 @@ def _require_room(home: Home, entries: list[FileEntry], missing: dict[str, int])
             where=str(home.root),
             mend="make room on the device's disk; nothing was changed",
         )
-
-
-def encode_offer(manifest: bytes, signatures: bytes) -> bytes:
-    """An offer as `take_offer` reads it."""
-    head = json.dumps({"manifest": len(manifest), "signatures": len(signatures)})
-    return head.encode() + b"\n" + manifest + signatures
-
-
-Progress = Callable[[int], None]
-"""Told the bytes that were sent."""
-
-
-def send_blobs(
-    stream: BinaryIO,
-    root: Path,
-    entries: list[FileEntry],
-    missing: Mapping[str, int],
-    told_of: Progress,
-) -> None:
-    """The workstation's side of `receive`: write what the device does not have.
-
-    Raises:
-        OSError: The connection is gone.
-    """
-    paths = {entry.sha256: entry.path for entry in entries}
-    for sha256, offset in missing.items():
-        stream.write(f"{sha256} {offset}\n".encode())
-        with (root / paths[sha256]).open("rb") as file:
-            file.seek(offset)
-            while piece := file.read(PIECE >> 2):
-                stream.write(piece)
-                told_of(len(piece))
-    stream.flush()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from engines.errors import DataError, UsageError, VigilError
 from engines.flash.acceptance import require_acceptable
@@ -32,7 +32,8 @@ from engines.flash.journal import (
     read_journal,
     write_journal,
 )
-from engines.flash.releases import stage, sweep
+from engines.flash.releases import lead_back, stage, sweep
+from engines.flash.runtime import Ending, Runtime, Say
 from engines.flash.services import Services, Standing
 from engines.manifest import MANIFEST_NAME, decode_manifest
 from engines.release import require_runtime
@@ -41,33 +42,6 @@ from engines.trusted_keys import TrustedKeys
 TRIES: Final = 3
 LOOK_EVERY_S: Final = 1.0
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-
-State = Literal["begin", "done", "skip", "note"]
-Say = Callable[[str, State, str], None]
-"""Told step, state and words."""
-
-
-class Runtime(Protocol):
-    """What only the program on the device can answer; each raises `VigilError` for a no."""
-
-    def preflight(self, home: Home) -> Sequence[str]:
-        """Configurations are valid and name `current`; returns notes."""
-
-    def prove(self, release: Path) -> str:
-        """The networks give their golden answers here, tried without root; returns words."""
-
-    def build_engines(self, release: Path) -> str | None:
-        """Build plans and gate them; None with no GPU software here; returns words."""
-
-
-@dataclass(frozen=True)
-class Ending:
-    """What came of it."""
-
-    outcome: Literal["committed", "rolled_back", "already", "nothing"]
-    name: str
-    reason: str = ""
-    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -318,15 +292,6 @@ class Installer:
             sweep(self.home, self.disk, journal, arrivals=True)
         except (VigilError, OSError) as error:
             self.say("tidy", "note", f"old files stay: {error}")
-
-
-def lead_back(disk: Disk, home: Home, old: str | None) -> None:
-    """Let `current` lead to the old release, or nowhere where there was none."""
-    if old is not None:
-        point(disk, home.current, f"releases/{old}")
-    else:
-        disk.remove(home.current)
-        disk.sync_folder(home.root)
 
 
 def read_boot_id(path: Path = BOOT_ID) -> str:

@@ -7,72 +7,18 @@ only told.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Any, Final
 
-from engines.bundle_check import check_bundle, read_signatures
-from engines.bundle_files import read_bounded
 from engines.errors import DataError, RefusedError, TemporaryError, VigilError
-from engines.flash.home import digest_of, release_name
-from engines.flash.incoming import encode_offer, send_blobs
-from engines.flash.remote import Done, LostError, Remote
-from engines.flash.words import error_from, error_json, printable
-from engines.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest
+from engines.flash.link import PROGRAM, Device, Say
+from engines.flash.outgoing import LocalBundle, encode_offer, send_blobs
+from engines.flash.remote import LostError, Remote
+from engines.flash.report import Report, take_ending
 
-PROGRAM: Final = "/opt/vigil/runtime/bin/vigil"
 RETRY_EVERY_S: Final = 2.0
-QUICK_S: Final = 120.0  # offer and status; a slow board may take seconds to start Python
-
-Outcome = Literal[
-    "committed", "already", "rolled_back", "refused", "failed", "unreachable", "not_tried"
-]
-Say = Callable[[str, str, str], None]
-"""Told step, state and words."""
-
-
-@dataclass(frozen=True)
-class LocalBundle:
-    """A signed bundle on the workstation, checked."""
-
-    root: Path
-    manifest: Manifest
-    manifest_bytes: bytes
-    signatures: bytes
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of its manifest."""
-        return digest_of(self.manifest)
-
-    @property
-    def name(self) -> str:
-        """Its folder's name on devices."""
-        return release_name(self.manifest)
-
-
-def open_local(root: Path) -> LocalBundle:
-    """Check a bundle here first: a damaged one need not travel.
-
-    Raises:
-        RefusedError: It is not signed.
-        DataError: It is not whole.
-        InputMissingError: There is no bundle.
-    """
-    manifest = check_bundle(root).manifest
-    signatures = read_signatures(root)
-    if signatures is None:
-        raise RefusedError(
-            "the bundle is not signed, and devices take only signed ones",
-            where=str(root),
-            mend=f"vigil bundle sign {root} --key NAME.key",
-        )
-    data = read_bounded(root, MANIFEST_NAME, MAX_MANIFEST_BYTES)
-    return LocalBundle(root, manifest, data, signatures)
 
 
 @dataclass(frozen=True)
@@ -90,40 +36,6 @@ class Options:
     raise_floor: bool = False
     program: Sequence[str] = (PROGRAM, "device")
     patient_s: float = 120.0
-
-
-@dataclass
-class Report:
-    """What came of one device."""
-
-    target: str
-    outcome: Outcome
-    release: str = ""
-    reason: str = ""
-    notes: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    sent_bytes: int = 0
-    resumed: int = 0
-    error: VigilError | None = None
-
-    @property
-    def well(self) -> bool:
-        """The device runs what it was to run."""
-        return self.outcome in {"committed", "already"}
-
-    def to_json(self) -> dict[str, Any]:
-        """For programs."""
-        return {
-            "target": self.target,
-            "outcome": self.outcome,
-            "release": self.release,
-            "reason": self.reason,
-            "notes": self.notes,
-            "seconds": round(self.seconds, 1),
-            "sent_bytes": self.sent_bytes,
-            "resumed": self.resumed,
-            "error": None if self.error is None else error_json(self.error),
-        }
 
 
 class Push:
@@ -285,85 +197,3 @@ class Push:
                 where=self._remote.target,
                 mend="flash it again",
             )
-
-
-def take_ending(report: Report, ending: Any) -> None:
-    """Write what the device says of its installation into a report.
-
-    Raises:
-        DataError: It was rolled back, or failed.
-    """
-    outcome = str(ending.get("outcome"))
-    report.notes += [printable(str(note), 500) for note in ending.get("notes", [])]
-    if outcome in {"committed", "already"}:
-        report.outcome = "committed" if outcome == "committed" else "already"
-        report.release = printable(str(ending.get("name", report.release)), 64)
-        return
-    reason = printable(str(ending.get("reason", "it did not say why")))
-    if outcome == "rolled_back":
-        report.outcome = "rolled_back"
-        raise DataError(
-            f"rolled back, the old release runs: {reason}",
-            where=report.target,
-            mend="journalctl -u 'vigil@*' on the device tells more",
-        )
-    raise DataError(f"not installed, the old release runs: {reason}", where=report.target)
-
-
-@dataclass(frozen=True)
-class Device:
-    """`vigil device` on a device: asks one thing, gets one answer."""
-
-    remote: Remote
-    program: Sequence[str] = (PROGRAM, "device")
-
-    def ask(
-        self,
-        key: str,
-        command: Sequence[str],
-        *,
-        data: bytes = b"",
-        write: Callable[[Any], None] | None = None,
-        say: Say | None = None,
-        timeout_s: float | None = QUICK_S,
-    ) -> Any:
-        """Run a subcommand and return what stands under `key` in its answer.
-
-        Raises:
-            VigilError: The one that the device tells; or the connection is gone.
-        """
-        answers: dict[str, Any] = {}
-
-        def take(line: bytes) -> None:
-            with contextlib.suppress(ValueError):
-                raw = json.loads(line)
-                if isinstance(raw, dict):
-                    answers.update(raw)
-                    if say is not None and "step" in raw:
-                        words = (raw.get("step"), raw.get("state"), raw.get("text"))
-                        say(*(printable(str(word), 500) for word in words))
-
-        done = self.remote.call(
-            [*self.program, *command],
-            write=write or (lambda stream: _put(stream, data)),
-            line=take,
-            timeout_s=timeout_s,
-        )
-        if "error" in answers:
-            raise error_from(answers["error"], device=self.remote.target)
-        if key not in answers:
-            raise _unclear(self.remote.target, done)
-        return answers[key]
-
-
-def _put(stream: Any, data: bytes) -> None:
-    stream.write(data)
-
-
-def _unclear(target: str, done: Done) -> VigilError:
-    last = printable((done.err.strip().splitlines() or ["nothing"])[-1], 300)
-    return DataError(
-        f"the device's program ended with code {done.code} and said: {last}",
-        where=target,
-        mend=f"is its vigil as new as this one? vigil provision {target}",
-    )

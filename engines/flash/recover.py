@@ -18,9 +18,8 @@ import datetime
 from engines.errors import DataError
 from engines.flash.disk import Disk, point, told
 from engines.flash.home import Home
-from engines.flash.install import lead_back
 from engines.flash.journal import Journal, Last, Trial, read_journal, write_journal
-from engines.flash.releases import is_whole, sweep
+from engines.flash.releases import is_whole, lead_back, sweep
 
 
 def recover(home: Home, disk: Disk, *, boot_id: str) -> tuple[Journal, list[str]]:

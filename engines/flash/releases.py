@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engines.bundle_check import Checked, check_bundle
 from engines.errors import VigilError
-from engines.flash.disk import Disk, told
+from engines.flash.disk import Disk, point, told
 from engines.flash.home import Home, release_name
 from engines.flash.journal import Journal
 from engines.manifest import MANIFEST_NAME, SIGNATURE_NAME
@@ -82,3 +82,12 @@ def sweep(home: Home, disk: Disk, journal: Journal, *, arrivals: bool) -> None:
         if arrivals and home.incoming.is_dir():
             for path in sorted(home.incoming.iterdir()):
                 disk.remove_tree(path)
+
+
+def lead_back(disk: Disk, home: Home, old: str | None) -> None:
+    """Let `current` lead to the old release, or nowhere where there was none."""
+    if old is not None:
+        point(disk, home.current, f"releases/{old}")
+    else:
+        disk.remove(home.current)
+        disk.sync_folder(home.root)

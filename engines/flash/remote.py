@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, BinaryIO, Final
 
 from engines.errors import (
     InputMissingError,
@@ -218,7 +218,7 @@ def _write(stream: BinaryIO, write: Write | None) -> None:
             write(stream)
 
 
-def _lines(stream: BinaryIO, line: Callable[[bytes], None] | None) -> bytes:
+def _lines(stream: IO[bytes], line: Callable[[bytes], None] | None) -> bytes:
     kept = []
     for one in stream:
         kept.append(one)

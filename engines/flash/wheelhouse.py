@@ -26,16 +26,12 @@ from typing import Any, Final
 
 from engines.atomic import write_text
 from engines.errors import DataError, InputMissingError, UnavailableError
+from engines.flash.wheel_target import Target
 from engines.manifest import sha256_of
 
 FILE: Final = "wheelhouse.json"
 PROJECT: Final = "vigil"
 SOURCE: Final = Path(__file__).resolve().parents[2]
-# Python, and the newest C library that its wheels may need: Ubuntu 22.04 (JetPack 6) has glibc
-# 2.35, Debian 12 has 2.36, Ubuntu 24.04 (JetPack 7) has 2.39, Debian 13 has 2.41.
-GLIBC_MINOR: Final = {"3.10": 35, "3.11": 36, "3.12": 39, "3.13": 41}
-MACHINES: Final = ("aarch64", "x86_64")
-
 Say = Callable[[str], None]
 
 
@@ -132,7 +128,7 @@ def make_wheelhouse(
         UnavailableError: Something has no wheel for that machine, or pip cannot get it.
     """
     root.mkdir(parents=True, exist_ok=True)
-    target = _Target(python, machine)
+    target = Target(python, machine)
     (root / FILE).unlink(missing_ok=True)  # no wheelhouse until it is whole
     own = _own_wheel(root) if own is None else _copied(own, root)
     found = {PROJECT: own}
@@ -150,7 +146,7 @@ def make_wheelhouse(
         }
         # Most of pip's time is waiting.
         with ThreadPoolExecutor(max_workers=8) as pool:
-            wheels = pool.map(lambda item: _wheel_of(*item, target, root), names.items())
+            wheels = pool.map(lambda item: _wheel_of(item[0], item[1], target, root), names.items())
             for name, wheel in zip(names, wheels, strict=True):
                 say(f"{wheel.name}  {wheel.stat().st_size / 1e6:.1f} MB")
                 found[name] = wheel
@@ -175,45 +171,7 @@ def make_wheelhouse(
     return house
 
 
-@dataclass(frozen=True)
-class _Target:
-    """A Python on a Linux machine."""
-
-    python: str
-    machine: str
-
-    def applies(self, requirement: Any, extras: frozenset[str]) -> bool:
-        """Whether a requirement holds there, for a package asked for with `extras`."""
-        if requirement.marker is None:
-            return True
-        here = {
-            "implementation_name": "cpython",
-            "implementation_version": f"{self.python}.0",
-            "os_name": "posix",
-            "platform_machine": self.machine,
-            "platform_python_implementation": "CPython",
-            "platform_release": "",
-            "platform_system": "Linux",
-            "platform_version": "",
-            "python_full_version": f"{self.python}.12",
-            "python_version": self.python,
-            "sys_platform": "linux",
-        }
-        return any(requirement.marker.evaluate({**here, "extra": e}) for e in {"", *extras})
-
-    @property
-    def pip_options(self) -> list[str]:
-        """Which wheels fit; pip widens no platform by itself, so each is named."""
-        newest = GLIBC_MINOR[self.python]
-        platforms = [f"manylinux2014_{self.machine}", f"linux_{self.machine}"]
-        platforms += [f"manylinux_2_{n}_{self.machine}" for n in range(5, newest + 1)]
-        options = ["--implementation", "cp", "--python-version", self.python]
-        for abi in (f"cp{self.python.replace('.', '')}", "abi3", "none"):
-            options += ["--abi", abi]
-        return options + [part for name in platforms for part in ("--platform", name)]
-
-
-def _wheel_of(name: str, wanted: str, target: _Target, root: Path) -> Path:
+def _wheel_of(name: str, wanted: str, target: Target, root: Path) -> Path:
     """The wheel of a package: the pinned one if it is here, else what pip finds."""
     here = [path for path in root.glob("*.whl") if _canonical(path.name.partition("-")[0]) == name]
     for path in here:
@@ -274,7 +232,7 @@ def _pip(*arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def _pins(target: _Target) -> Iterator[tuple[str, str]]:
+def _pins(target: Target) -> Iterator[tuple[str, str]]:
     """Exact versions that the project is tested with, where the source tree is here."""
     path = SOURCE / "constraints.txt"
     if path.is_file():

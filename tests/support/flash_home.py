@@ -12,9 +12,10 @@ from engines.errors import VigilError
 from engines.flash.disk import Disk
 from engines.flash.gate import Patience
 from engines.flash.home import Home
-from engines.flash.incoming import Offer, encode_offer, receive, send_blobs, take_offer
+from engines.flash.incoming import Offer, receive, take_offer
 from engines.flash.install import Installer
 from engines.flash.journal import read_journal
+from engines.flash.outgoing import encode_offer, send_blobs
 from engines.flash.services import Health, Standing
 from engines.trusted_keys import TrustedKeys
 
@@ -22,7 +23,9 @@ from engines.trusted_keys import TrustedKeys
 class FakeServices:
     """Daemons that run what `current` leads to when they are started; sick with some bundles."""
 
-    def __init__(self, home: Home, *, sick: Iterable[str] = (), names: Sequence[str] = ("gate",)) -> None:
+    def __init__(
+        self, home: Home, *, sick: Iterable[str] = (), names: Sequence[str] = ("gate",)
+    ) -> None:
         self.home = home
         self.sick = set(sick)
         self.names = list(names)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.cli.device import device as device_group
 from edge.config import config_from_text
 from edge.watchdog import BEATS_PER_PERIOD, PROBE_AFTER_S
 from engines import errors
@@ -16,8 +17,10 @@ from engines.errors import VigilError
 
 SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 DROP_INS = sorted((SYSTEMD / "drop-ins").glob("*.conf"))
-UNITS = ("vigil@gate.service", "vigil-failed@gate.service")
+ONCE = ("vigil-recover.service", "vigil-settle.service")
+UNITS = ("vigil@gate.service", "vigil-failed@gate.service", *ONCE)
 CPU_LIMIT, GPU_LIMIT = 1.5, 2.0
+RECOVER_LIMIT, SETTLE_LIMIT = 2.0, 4.5
 
 
 def program(name: str) -> str:
@@ -108,6 +111,23 @@ def test_the_cpu_unit_is_locked_down(device: Path) -> None:
     assert exposure(device, "vigil-failed@gate.service") <= GPU_LIMIT
 
 
+def test_what_must_be_root_has_nothing_else(device: Path) -> None:
+    # Both own the releases; one starts daemons, so it keeps the right to speak to systemd.
+    assert exposure(device, "vigil-recover.service") <= RECOVER_LIMIT
+    assert exposure(device, "vigil-settle.service") <= SETTLE_LIMIT
+
+
+def test_recovery_comes_before_every_daemon(device: Path) -> None:
+    add(device, "flashed")
+    folder = device / "etc/systemd/system/vigil@gate.service.d"
+    assert "vigil-recover.service" in settings(folder / "flashed.conf", "Unit")["After"]
+    before = settings(SYSTEMD / "vigil-recover.service", "Unit")["Before"]
+    assert "multi-user.target" in before
+    # A restart during a flash must not start it: the flash holds the device.
+    assert "Wants" not in settings(folder / "flashed.conf", "Unit")
+    assert settings(SYSTEMD / "vigil-recover.service", "Install")["WantedBy"] == "multi-user.target"
+
+
 @pytest.mark.parametrize("more", [(), ("usb-camera",), ("csi-camera",), ("usb-camera", "network")])
 def test_the_gpu_unit_is_locked_down_as_far_as_a_gpu_allows(
     device: Path, more: tuple[str, ...]
@@ -156,7 +176,11 @@ def test_it_runs_a_command_that_exists_and_the_example_is_a_configuration() -> N
         command = settings(unit, "Service")["ExecStart"].split()
         assert command[0] == "/opt/vigil/runtime/bin/vigil"
         assert re.search(rf'^{command[1]} = "edge\.cli\.', project, re.MULTILINE)
-        assert command[2:] == ["/etc/vigil/%i.yaml"]
+        if unit.name in ONCE:
+            assert command[1] == "device"
+            assert command[2] in device_group.commands
+        else:
+            assert command[2:] == ["/etc/vigil/%i.yaml"]
     example = SYSTEMD / "example.yaml"
     config = config_from_text(example.read_text(), file=str(example), folder=SYSTEMD)
     assert config.state == Path("/var/lib/vigil/gate")

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from engines.errors import InputMissingError, RefusedError, UnavailableError, UsageError
-from engines.flash.fleet import Waves, go_through
-from engines.flash.push import Report
+from engines.flash.fleet import Waves, Work, go_through
 from engines.flash.remote import LostError, Remote
+from engines.flash.report import Report
 from engines.flash.words import error_from
 
 
-def work_of(bad: set[str], begun: list[str]):  # type: ignore[no-untyped-def]  # a closure for tests
+def work_of(bad: set[str], begun: list[str]) -> Work:
     def work(target: str) -> Report:
         begun.append(target)
         return Report(target, "rolled_back" if target in bad else "committed")

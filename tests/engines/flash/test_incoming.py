@@ -15,9 +15,9 @@ from engines.bundle import Bundle
 from engines.errors import DataError, RefusedError, TemporaryError, UsageError, VigilError
 from engines.flash.disk import Disk
 from engines.flash.home import Home, release_name
-from engines.flash.incoming import encode_offer, receive, send_blobs, take_offer
+from engines.flash.incoming import receive, take_offer
 from engines.flash.journal import Journal, read_journal
-from engines.trusted_keys import TrustedKeys
+from engines.flash.outgoing import encode_offer, send_blobs
 
 
 class Place:
@@ -102,7 +102,10 @@ def test_no_blob_is_written_beyond_its_size_or_under_another_name(place: Place) 
 @pytest.mark.parametrize("change", ["unsigned", "other key", "manifest", "signature", "truncated"])
 def test_what_is_not_signed_leaves_no_trace(place: Place, tmp_path: Path, change: str) -> None:
     root = place.bundle.root
-    manifest, signatures = (root / "manifest.json").read_bytes(), (root / "manifest.sig").read_bytes()
+    manifest, signatures = (
+        (root / "manifest.json").read_bytes(),
+        (root / "manifest.sig").read_bytes(),
+    )
     kind: type[VigilError] = RefusedError
     trusted = place.trusted
     if change == "unsigned":
@@ -265,7 +268,11 @@ def test_a_newer_vigil_is_asked_for_before_anything_is_sent(place: Place) -> Non
 def test_a_full_disk_is_told_before_anything_is_sent(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = shutil._ntuple_diskusage(10**9, 10**9 - 10, 10) if hasattr(shutil, "_ntuple_diskusage") else None
+    usage = (
+        shutil._ntuple_diskusage(10**9, 10**9 - 10, 10)
+        if hasattr(shutil, "_ntuple_diskusage")
+        else None
+    )
     monkeypatch.setattr("engines.flash.incoming.shutil.disk_usage", lambda _path: usage)
     with pytest.raises(VigilError, match="are needed, 0 MiB are free") as told:
         offer(place.home, place.bundle, place.trusted)
