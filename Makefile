@@ -4,10 +4,10 @@ BIN := .venv/bin
 MINUTES ?= 30
 export PYTHON
 
-.PHONY: help setup demo check test fuzz soak format clean
+.PHONY: help setup demo check test test-device fuzz soak format clean
 
 help: ## Show what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 setup: ## Prepare .venv with vigil in it
 	@scripts/set_up.sh setup
@@ -28,8 +28,13 @@ soak: setup ## 40 minutes: memory, threads, losses; prints figures as JSON. `MIN
 
 test: ## Everything: set-up, check and all tests
 	@scripts/set_up.sh test
+	@PYTHONPATH=.:tests $(BIN)/python -m support.ground.prepare >/dev/null 2>&1 </dev/null &
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest
+
+test-device: ## Boots devices and flashes them: power cuts, network cuts, full disks, hangs
+	@scripts/set_up.sh test
+	VIGIL_DEVICE_TESTS=all $(BIN)/python -m pytest -v tests/device
 
 fuzz: setup ## A million spoiled bundles, or ten minutes of them: nothing but clear errors may come out
 	PYTHONPATH=.:tests $(BIN)/python -m support.bundle_fuzzer --cases 1000000 --seconds 600

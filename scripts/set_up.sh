@@ -2,7 +2,7 @@
 # Prepares .venv with vigil in it. Usage: scripts/set_up.sh [setup|test]
 # Debian packages that are missing are installed where that is permitted (root, or sudo without a
 # password); otherwise one line says what to install. "test" also wants a mosquitto broker,
-# an RTSP server and a browser.
+# an RTSP server, a browser, and as root what boots devices.
 # TORCH="torch==2.9.1" (any pip requirement or wheel file) takes another PyTorch than the pinned one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -80,4 +80,12 @@ fi
 if [ "$goal" = test ] && ! command -v systemd-analyze >/dev/null && [ ! -x /usr/bin/systemd-analyze ]; then
   install_debian systemd ||
     say "no systemd: tests of the unit files will be skipped; install: sudo apt-get install systemd"
+fi
+
+# Booted devices: systemd-nspawn, what makes their disks and what reaches them. They need root.
+ground=(mmdebstrap e2fsprogs iproute2 openssh-client systemd-container)
+if [ "$goal" = test ] && [ "$(id -u)" -eq 0 ] &&
+  ! { [ -x /usr/bin/systemd-nspawn ] && [ -x /usr/bin/mmdebstrap ]; }; then
+  install_debian "${ground[@]}" ||
+    say "no booted devices: flashing will not be proved; install: apt-get install ${ground[*]}"
 fi

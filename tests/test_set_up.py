@@ -161,11 +161,13 @@ def test_with_rights_debian_packages_are_installed(machine: Machine) -> None:
     assert packages[0] == "python3-venv"
     broker = [] if Path("/usr/sbin/mosquitto").exists() else ["mosquitto"]
     server = any(Path("/usr/lib").glob("*/girepository-1.0/GstRtspServer-1.0.typelib"))
+    nspawn = all(Path("/usr/bin", name).exists() for name in ("systemd-nspawn", "mmdebstrap"))
     assert packages[1:] == [
         *broker,
         *([] if server else ["gstreamer1.0-plugins-ugly"]),
         *([] if Path("/usr/bin/chromium").exists() else ["chromium"]),
         *([] if Path("/usr/bin/systemd-analyze").exists() else ["systemd"]),
+        *([] if nspawn else ["systemd-container"]),
     ]
 
 

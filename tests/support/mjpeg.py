@@ -13,7 +13,9 @@ import numpy as np
 
 
 @contextlib.contextmanager
-def mjpeg_camera(pictures: Sequence[np.ndarray], *, fps: float) -> Iterator[str]:
+def mjpeg_camera(
+    pictures: Sequence[np.ndarray], *, fps: float, host: str = "127.0.0.1"
+) -> Iterator[str]:
     """Its address."""
     encoded = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures]
     over = threading.Event()
@@ -35,12 +37,12 @@ def mjpeg_camera(pictures: Sequence[np.ndarray], *, fps: float) -> Iterator[str]
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/stream"
+        yield f"http://{host}:{server.server_address[1]}/stream"
     finally:
         over.set()
         server.shutdown()

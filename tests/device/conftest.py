@@ -1,0 +1,168 @@
+"""Booted devices for tests: one at a time, taken away whatever happens.
+
+`pytest` runs a short selection; what is marked `device_long` runs with VIGIL_DEVICE_TESTS=all,
+which `make test-device` sets. Where this machine cannot boot devices they
+are skipped, and the end of the run says so in a line of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.ground.commands import CommandError
+from support.ground.device import Device
+from support.ground.image import BareImage, bare_image, copy_disk
+from support.ground.needs import why_no_device
+from support.ground.network import Network, left_behind
+from support.ground.provisioning import provision
+from support.ground.service import wait_until_well
+from support.ground.wheels import wheelhouse
+from support.ground.workstation import Workstation, workstation
+
+HERE = Path(__file__).parent
+ALL = os.environ.get("VIGIL_DEVICE_TESTS") == "all"
+# Images and wheels are made on the first run, and other work may slow the machine down.
+TIMEOUT_S = 1800
+NOT_BOOTED: set[str] = set()
+"""Why; the end of the run repeats it, for a skipped test is easily overlooked."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ours = [item for item in items if item.path.is_relative_to(HERE)]
+    # Last: what they need may still be in the making (`python -m support.ground.prepare`).
+    items[:] = [item for item in items if item not in ours] + ours
+    for item in ours:
+        item.add_marker(pytest.mark.device)
+        item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+        if not ALL and item.get_closest_marker("device_long") is not None:
+            item.add_marker(pytest.mark.skip(reason="takes long: make test-device"))
+        elif reason := why_no_device():
+            NOT_BOOTED.add(reason)
+            item.add_marker(pytest.mark.skip(reason=f"no booted device: {reason}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason in NOT_BOOTED:
+        terminalreporter.write_line(
+            f"WARNING: no device was booted, so flashing is NOT proved by this run: {reason}",
+            red=True,
+            bold=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[Network]:
+    with Network() as joined:
+        yield joined
+    assert left_behind() == []
+
+
+@pytest.fixture(scope="session")
+def bare(network: Network) -> BareImage:
+    """The image of a bare device, which boots here: nothing of vigil is in it."""
+    try:
+        image = bare_image()
+        with tempfile.TemporaryDirectory(prefix="vigil-device-") as name:
+            copy_disk(image.disk, Path(name, "disk.img"))
+            with Device(Path(name), network=network, image=image) as device:
+                device.start()
+    except (CommandError, pytest.fail.Exception) as error:
+        reason = f"a bare Debian does not boot here: {error}"
+        NOT_BOOTED.add(reason)
+        pytest.skip(reason)
+    return image
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """For a device's disk: gone after the test, which pytest's own folders are not."""
+    with tempfile.TemporaryDirectory(prefix="vigil-device-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def device(folder: Path, network: Network, bare: BareImage) -> Iterator[Device]:
+    """A bare device, booted."""
+    copy_disk(bare.disk, folder / "disk.img")
+    with Device(folder, network=network, image=bare) as booted:
+        booted.start()
+        try:
+            yield booted
+        finally:
+            tell_of(booted)
+
+
+def tell_of(device: Device) -> None:
+    """What pytest shows if the test has failed."""
+    print(device.console_tail())
+    if device.is_on:
+        print(device.run("journalctl", "--no-pager", "-n", "60", "-o", "short", check=False).stdout)
+
+
+@pytest.fixture(scope="session")
+def desk(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workstation]:
+    """A workstation with broker and camera, for the whole run."""
+    with workstation(network, tmp_path_factory.mktemp("workstation")) as made:
+        made.wheels = wheelhouse()
+        yield made
+
+
+@pytest.fixture(scope="session")
+def first_bundle(desk: Workstation) -> Path:
+    return desk.bundle("first")
+
+
+@pytest.fixture(scope="session")
+def provisioned_disk(network: Network, bare: BareImage, desk: Workstation) -> Iterator[Path]:
+    """The disk of a device that was provisioned, and shut down."""
+    with tempfile.TemporaryDirectory(prefix="vigil-device-") as name:
+        disk = copy_disk(bare.disk, Path(name, "disk.img"))
+        with Device(Path(name), network=network, image=bare) as device:
+            device.start()
+            try:
+                provision(desk, device)
+                device.stop()
+            finally:
+                tell_of(device)
+        yield disk
+
+
+@pytest.fixture(scope="session")
+def flashed_disk(
+    network: Network,
+    bare: BareImage,
+    desk: Workstation,
+    provisioned_disk: Path,
+    first_bundle: Path,
+) -> Iterator[Path]:
+    """The disk of a device that runs the first bundle, and was shut down."""
+    with tempfile.TemporaryDirectory(prefix="vigil-device-") as name:
+        disk = copy_disk(provisioned_disk, Path(name, "disk.img"))
+        with Device(Path(name), network=network, image=bare) as device:
+            device.start()
+            try:
+                desk.flash(first_bundle, device)
+                wait_until_well(device)
+                device.stop()
+            finally:
+                tell_of(device)
+        yield disk
+
+
+@pytest.fixture
+def gate(
+    folder: Path, network: Network, bare: BareImage, flashed_disk: Path, desk: Workstation
+) -> Iterator[Device]:
+    """A device that runs the first bundle and is well."""
+    copy_disk(flashed_disk, folder / "disk.img")
+    with Device(folder, network=network, image=bare) as booted:
+        booted.start()
+        try:
+            wait_until_well(booted)
+            yield booted
+        finally:
+            tell_of(booted)
