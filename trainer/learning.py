@@ -12,7 +12,7 @@ from trainer.distributed import Ranks
 from trainer.patch_store import PatchStore
 
 Model = TypeVar("Model", bound=nn.Module)
-Taken = TypeVar("Taken", bound=nn.Module, contravariant=True)
+Model_contra = TypeVar("Model_contra", bound=nn.Module, contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,25 @@ class Examined:
     warnings: list[str]
 
 
-class Learning(Protocol[Taken]):
+class Learning(Protocol[Model_contra]):
     """How one kind of model learns. The loss is the first part plus the weight times the second."""
 
     @property
     def parts(self) -> tuple[str, str]:
         """Names of the two parts of the loss, for the history."""
 
-    def objective(self, model: Taken, stage: StageName) -> nn.Module:
+    def objective(self, model: Model_contra, stage: StageName) -> nn.Module:
         """A module over the model: (patches in [0, 1], noise) -> (N, 2), the parts a patch."""
 
-    def noise_size(self, model: Taken) -> int:
+    def noise_size(self, model: Model_contra) -> int:
         """Standard normal numbers that the objective takes for each patch."""
 
-    def settle(self, model: Taken, ranks: Ranks) -> None:
+    def settle(self, model: Model_contra, ranks: Ranks) -> None:
         """What is to be done after each step; called by every process."""
 
     def examine(
         self,
-        model: Taken,
+        model: Model_contra,
         stage: StageName,
         store: PatchStore,
         *,
