@@ -74,7 +74,12 @@ def recipe(encoder: str, folder: Path) -> Path:
         "statistics": "picture",
         "weight": 1.0,
     }
-    training: dict[str, Any] = {"patches": 60, "held_out_patches": 20, "batch": 4, "learning_rate": 3e-3}
+    training: dict[str, Any] = {
+        "patches": 60,
+        "held_out_patches": 20,
+        "batch": 4,
+        "learning_rate": 3e-3,
+    }
     content: dict[str, Any] = {
         "detector": encoder.replace("_", "-"),
         "frame": {"width": 168, "height": 112},
