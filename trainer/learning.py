@@ -12,6 +12,7 @@ from trainer.distributed import Ranks
 from trainer.patch_store import PatchStore
 
 Model = TypeVar("Model", bound=nn.Module)
+Model_contra = TypeVar("Model_contra", bound=nn.Module, contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -29,25 +30,25 @@ class Examined:
     warnings: list[str]
 
 
-class Learning(Protocol[Model]):
+class Learning(Protocol[Model_contra]):
     """How one kind of model learns. The loss is the first part plus the weight times the second."""
 
     @property
     def parts(self) -> tuple[str, str]:
         """Names of the two parts of the loss, for the history."""
 
-    def objective(self, model: Model, stage: StageName) -> nn.Module:
+    def objective(self, model: Model_contra, stage: StageName) -> nn.Module:
         """A module over the model: (patches in [0, 1], noise) -> (N, 2), the parts a patch."""
 
-    def noise_size(self, model: Model) -> int:
+    def noise_size(self, model: Model_contra) -> int:
         """Standard normal numbers that the objective takes for each patch."""
 
-    def settle(self, model: Model, ranks: Ranks) -> None:
+    def settle(self, model: Model_contra, ranks: Ranks) -> None:
         """What is to be done after each step; called by every process."""
 
     def examine(
         self,
-        model: Model,
+        model: Model_contra,
         stage: StageName,
         store: PatchStore,
         *,

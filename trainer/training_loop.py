@@ -148,11 +148,11 @@ class _StageTrainer(Generic[Model]):
                 f"of epoch {number + 1} on",
                 mend="set training.learning_rate lower, or training.precision=float32",
             )
-        first, second = task.learning.parts
+        one, other = task.learning.parts
         return {
             "train_loss": float(means[:, 0].mean()),
-            f"train_{first}": float(means[:, 1].mean()),
-            f"train_{second}": float(means[:, 2].mean()),
+            f"train_{one}": float(means[:, 1].mean()),
+            f"train_{other}": float(means[:, 2].mean()),
             "kl_weight": self._kl_weight((number + 1) * self._steps - 1),
             "gradient_norm": float(norms.mean()),
             "curve": [float(part.mean()) for part in _pieces(means[:, 0])],

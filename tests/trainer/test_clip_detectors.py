@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ from trainer.evaluation.published_mnad import published_mnad
 
 REPOSITORY = Path(__file__).parents[2]
 SIDE, CELLS = 64, (5, 8)
-DETECTORS = {
+DETECTORS: dict[str, dict[str, Any]] = {
     "mnad": {
         "options": {"frames": 5, "grey": True},
         "section": {"mnad": {"widths": [4, 6, 8, 10], "items": 3, "train": {"epochs": 2}}},
@@ -73,8 +74,13 @@ def recipe(encoder: str, folder: Path) -> Path:
         "statistics": "picture",
         "weight": 1.0,
     }
-    training = {"patches": 60, "held_out_patches": 20, "batch": 4, "learning_rate": 3e-3}
-    content = {
+    training: dict[str, Any] = {
+        "patches": 60,
+        "held_out_patches": 20,
+        "batch": 4,
+        "learning_rate": 3e-3,
+    }
+    content: dict[str, Any] = {
         "detector": encoder.replace("_", "-"),
         "frame": {"width": 168, "height": 112},
         "streams": [stream],
@@ -189,7 +195,7 @@ def test_int8_passes_the_gate_and_all_precisions_build(
     for precision in ("fp32", "fp16"):
         backend = OnnxRuntimeCpu(input_name="patches", output_name="latent", threads=1)
         backend.load(bundle.path(network.files[precision]))
-        answer, expected = backend.infer(patches), golden["latents"]
+        answer, expected = backend.infer(patches), golden["latents"].astype(np.float32)
         backend.close()
         product = (answer * expected).reshape(len(answer), -1).sum(1)
         lengths = [np.linalg.norm(x.reshape(len(x), -1), axis=1) for x in (answer, expected)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from engines.errors import ConfigError
-from trainer.checkpoint import TrainingState
+from trainer.checkpoint import TrainingState, load_state
 from trainer.clip_models import ClipModel, build_clip_model
 from trainer.distributed import single
 from trainer.models.mnad import Mnad
@@ -21,7 +22,7 @@ from trainer.preset import Preset, load_preset
 from trainer.preset_sections import StagePreset
 from trainer.progress import SilentTraining
 from trainer.train_clip_stream import open_clip_model
-from trainer.training_loop import StreamTask, run_stage
+from trainer.training_loop import CHECKPOINT_NAME, StreamTask, run_stage
 
 SIDE, CHANNELS = 32, 6
 
@@ -180,3 +181,40 @@ def test_numbers_that_do_not_go_together_are_named(
     stream = recipe.streams[0].model_copy(update={"options": options})
     with pytest.raises(ConfigError, match=wrong):
         open_clip_model(recipe, stream, seed=0)
+
+
+class _StopAfter(SilentTraining):
+    """A kill right after an epoch was saved."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def say(self, text: str) -> None:
+        del text
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_training_goes_on_as_if_nothing_had_happened(
+    store: PatchStore, tmp_path: Path
+) -> None:
+    recipe, clips = preset(), cut(store, 5, tmp_path / "five")
+    length = StagePreset(epochs=4, patience=4)
+
+    def train(folder: Path, stop: int | None = None) -> dict[str, torch.Tensor]:
+        built = build_clip_model(recipe, recipe.streams[0], seed=0)
+        state = load_state(folder / CHECKPOINT_NAME) or TrainingState(stage="train")
+        work = task(built, clips, recipe, folder)
+        if stop is not None:
+            work = dataclasses.replace(work, progress=_StopAfter(stop))
+        run_stage(work, "train", length, state)
+        assert len(state.history) == 4
+        return built.model.state_dict()
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", stop=2)
+    again = train(tmp_path / "stopped")
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)

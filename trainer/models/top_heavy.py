@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +83,16 @@ class TimeAutoEncoder(nn.Module):
         self.down_norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
         self.up_norms = nn.ModuleList(nn.BatchNorm2d(width) for width in reversed(widths[:-1]))
 
+    @property
+    def layers_down(self) -> list[TimeConvolution]:
+        """The encoder's, the lowest first."""
+        return [cast("TimeConvolution", layer) for layer in self.down]
+
+    @property
+    def layers_up(self) -> list[TimeDeconvolution]:
+        """The decoder's, the highest first."""
+        return [cast("TimeDeconvolution", layer) for layer in self.up]
+
     def forward(self, clips: Tensor) -> Tensor:
         """N x T x H x W -> the same, rebuilt."""
         return self._decode(self._encode(Span(clips[:, :, None], 0, clips.shape[1])))
@@ -105,31 +115,32 @@ class TimeAutoEncoder(nn.Module):
     def reach(self, total: int) -> int:
         """Newest frames of a clip of `total` that the two newest rebuilt frames depend on."""
         totals = [total]
-        for layer in self.down:
+        for layer in self.layers_down:
             totals.append(totals[-1] // layer.time_stride)
         frames = self._latents(totals[-1])
-        for layer, before in zip(reversed(self.down), reversed(totals[:-1]), strict=True):
+        for layer, before in zip(reversed(self.layers_down), reversed(totals[:-1]), strict=True):
             frames = layer.needs(frames, before)
         return max(frames, _SCORED)
 
     def _latents(self, total: int) -> int:
         """Newest latent frames of `total` that the two newest rebuilt frames depend on."""
         frames, totals = _SCORED, [total]
-        for layer in self.up:
+        for layer in self.layers_up:
             totals.append(totals[-1] * layer.time_stride)
-        for layer, before in zip(reversed(self.up), reversed(totals[:-1]), strict=True):
+        for layer, before in zip(reversed(self.layers_up), reversed(totals[:-1]), strict=True):
             frames = layer.needs(frames, before)
-        return int(frames)
+        return frames
 
     def _encode(self, span: Span) -> Span:
-        for layer, norm in zip(self.down, self.down_norms, strict=True):
+        for layer, norm in zip(self.layers_down, self.down_norms, strict=True):
             span = layer(span, _after(norm))
         return span
 
     def _decode(self, span: Span, wanted: int | None = None) -> Tensor:
-        for layer, norm in zip(self.up[:-1], self.up_norms, strict=True):
+        *lower, last = self.layers_up
+        for layer, norm in zip(lower, self.up_norms, strict=True):
             span = layer(span, _after(norm))
-        span = self.up[-1](span)
+        span = last(span)
         if wanted is not None:
             span = span.newest(wanted)
         return span.values[:, :, 0]
