@@ -78,7 +78,9 @@ elif verb == "show":
     never = dict(ActiveState="inactive", SubState="dead", Result="success", ConditionResult="yes")
     shown = dict(load().get("shown", never), UnitFileState="enabled")
     for unit in words[1:]:
-        print(f"Id={{unit}}", *(f"{{key}}={{value}}" for key, value in shown.items()), "", sep="\\n")
+        for key, value in dict(shown, Id=unit).items():
+            print(f"{{key}}={{value}}")
+        print()
 elif verb in ("is-enabled", "is-active"):
     wanted = (here / "enabled").read_text() if (here / "enabled").exists() else ""
     sys.exit(0 if verb == "is-enabled" and words[1] in wanted else 3)
