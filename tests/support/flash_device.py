@@ -78,7 +78,7 @@ elif verb == "show":
     never = dict(ActiveState="inactive", SubState="dead", Result="success", ConditionResult="yes")
     shown = dict(load().get("shown", never), UnitFileState="enabled")
     for unit in words[1:]:
-        for key, value in dict(shown, Id=unit).items():
+        for key, value in dict(Id=unit, **shown).items():
             print(f"{{key}}={{value}}")
         print()
 elif verb in ("is-enabled", "is-active"):
