@@ -174,6 +174,9 @@ class Installer:
         self.say("switch", "begin", f"{journal.current or 'nothing'} -> {name}")
         with told(self.home.root):
             write_journal(self.disk, self.home, on_trial)
+            # It is staged; what it was staged from leaves room, so that on a full disk, too, the
+            # decision over it can be written.
+            sweep(self.home, self.disk, on_trial, arrivals=True)
             point(self.disk, self.home.current, f"releases/{name}")
         self.say("switch", "done", "")
         return self._gate(on_trial, trial, before)
@@ -268,8 +271,9 @@ class Installer:
         """So that `status` can tell; where even that cannot be written, the error says enough."""
         last = self._last(outcome, name, step, reason)
         try:
-            write_journal(self.disk, self.home, journal.model_copy(update={"last": last}))
+            # Room first: what failed may have failed for want of it.
             sweep(self.home, self.disk, journal, arrivals=False)
+            write_journal(self.disk, self.home, journal.model_copy(update={"last": last}))
         except (VigilError, OSError) as error:
             self.say("journal", "note", f"not written: {error}")
 

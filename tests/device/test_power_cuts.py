@@ -28,6 +28,7 @@ CUTS = int(os.environ.get("VIGIL_CUTS", "30"))
 FEW = 3
 
 
+@pytest.mark.device_long
 def test_power_cuts_in_a_flash_leave_old_or_new_whole(gate: Device, desk: Workstation) -> None:
     cut_often(gate, desk, cuts=FEW)
 
@@ -92,6 +93,7 @@ def require_no_loss(heard: Subscriber) -> None:
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+@pytest.mark.device_long
 def test_events_that_wait_for_a_broker_survive_a_power_cut(gate: Device, desk: Workstation) -> None:
     with desk.listener() as heard:
         desk.broker.stop()
@@ -114,6 +116,7 @@ def waiting(gate: Device) -> int:
     return 0 if told is None else int(told["outbox"])
 
 
+@pytest.mark.device_long
 def test_a_crash_of_everything_is_survived_too(gate: Device) -> None:
     """PID 1 is killed: no shutdown, but what was written stays."""
     gate.kill()

@@ -29,6 +29,7 @@ def test_events_of_a_camera_arrive_at_the_broker(gate: Device, desk: Workstation
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+@pytest.mark.device_long
 def test_the_unit_is_locked_down_and_the_lock_holds(gate: Device) -> None:
     said = gate.run("systemd-analyze", "security", "--no-pager", UNIT).stdout
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
@@ -53,6 +54,7 @@ def test_the_unit_is_locked_down_and_the_lock_holds(gate: Device) -> None:
     assert "kmsg" not in gate.run(*inside, "ls", "/dev").stdout
 
 
+@pytest.mark.device_long
 def test_sigterm_ends_it_cleanly_and_says_so_to_the_broker(gate: Device, desk: Workstation) -> None:
     with desk.listener() as heard:
         wait_until(lambda: heard.last("vigil/gate-01/status") == "online")
@@ -78,6 +80,7 @@ def wait_until_restarted(gate: Device, before: int) -> dict[str, object]:
     return wait_until_well(gate)
 
 
+@pytest.mark.device_long
 def test_a_wrong_configuration_is_said_and_not_tried_again(gate: Device) -> None:
     gate.run("sed", "-i", "s/^threads:/treads:/", f"/etc/vigil/{INSTANCE}.yaml")
     gate.run("systemctl", "restart", UNIT, check=False)
@@ -89,6 +92,7 @@ def test_a_wrong_configuration_is_said_and_not_tried_again(gate: Device) -> None
     )
 
 
+@pytest.mark.device_long
 def test_it_runs_again_after_a_reboot(gate: Device) -> None:
     gate.reboot()
     wait_until_well(gate)

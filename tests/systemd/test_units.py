@@ -25,7 +25,7 @@ DROP_INS = sorted((SYSTEMD / "drop-ins").glob("*.conf"))
 ONCE = ("vigil-recover.service", "vigil-settle.service")
 UNITS = ("vigil@gate.service", "vigil-failed@gate.service", *ONCE)
 CPU_LIMIT, GPU_LIMIT = 1.5, 2.0
-RECOVER_LIMIT, SETTLE_LIMIT = 2.0, 4.5
+RECOVER_LIMIT, SETTLE_LIMIT = 1.5, 3.8
 
 
 def program(name: str) -> str:

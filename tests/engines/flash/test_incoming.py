@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
@@ -300,3 +301,32 @@ def test_a_damaged_journal_is_told_and_recovered(place: Place) -> None:
         assert journal.highest_release == 5
         assert "a new journal" in said[0]
     assert json.loads(place.home.journal.read_bytes())["current"] == journal.current
+
+
+def test_a_disk_that_fills_up_while_it_is_staged_leaves_the_old_release_and_no_rubbish(
+    place: Place,
+) -> None:
+    class FullDisk(Disk):
+        """Runs full in the third file; what is removed makes room."""
+
+        copies = 0
+
+        def copy(self, source: Path, path: Path) -> None:
+            self.copies += 1
+            if self.copies == 3:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            super().copy(source, path)
+
+    assert install(place, place.bundle) == "committed"
+    new = place.made("6", 6)
+    digest = deliver(place.home, new, place.trusted)
+    with pytest.raises(VigilError, match="No space left") as told:
+        installer(place.home, place.trusted, disk=FullDisk()).install(digest)
+    assert told.value.exit_code == 73
+    assert "make room" in str(told.value.mend)
+    name = release_name(place.bundle.manifest)
+    assert place.home.linked() == name
+    assert [path.name for path in place.home.releases.iterdir()] == [name]
+    last = read_journal(place.home).last
+    assert last is not None
+    assert (last.outcome, last.step) == ("failed", "stage")
