@@ -89,6 +89,11 @@ class CameraGroup:
         return bool(self._leaving) or any(post.camera is None for post in self._posts)
 
     @property
+    def live(self) -> bool:
+        """There are cameras, and not recordings only."""
+        return any(camera.feed.live for camera in self.at_work)
+
+    @property
     def failures(self) -> list[VigilError]:
         """Why recordings were lost."""
         return [c.feed.failure for c in self.at_work if c.feed.failure is not None]

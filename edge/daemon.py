@@ -38,7 +38,7 @@ from edge.publish.publisher import Publisher
 from edge.run_summary import RunSummary
 from edge.ticks import Ticker
 from edge.vitals import Vitals
-from engines.errors import InternalError, VigilError
+from engines.errors import DataError, InternalError, VigilError
 
 STOP_FLUSH_S = 3.0  # a person or systemd waits; what is left goes out at the next start
 _CHANGING_WAIT_S = 0.05  # while the last camera makes room for its successor
@@ -197,7 +197,16 @@ class Daemon:
             self._reload()
         if self._group.turn():
             self._observers.tell(lambda one: one.regrouped(self._group.statuses()))
-        going_on = self._loop.turn()
+        try:
+            going_on = self._loop.turn()
+        except DataError as error:
+            if not self._group.live:
+                raise
+            # Its code says "restart it", and that of bad data does not: what has scored cameras
+            # until now can do so again, and nobody is there at night to start it.
+            raise InternalError(
+                f"scoring broke: {error.what}", where=error.where, mend=error.mend
+            ) from error
         if not self._publisher.alive:
             raise InternalError("the publishing thread has ended", mend="see the log above")
         if not going_on and self._group.changing:

@@ -14,6 +14,7 @@ from support.scores import PlayedPipeline
 
 from edge.daemon_settings import CameraJob
 from edge.events.event import load_schema
+from engines.errors import DataError, InternalError
 
 pytestmark = pytest.mark.broker
 
@@ -97,3 +98,23 @@ def test_a_live_camera_gives_its_newest_frame_only(tmp_path: Path, broker: Broke
     camera = running.summary.cameras["yard"]
     assert camera.frames == len(slow.steps)
     assert camera.dropped > 5 * camera.frames
+
+
+def test_scoring_that_breaks_over_a_live_camera_is_mended_by_a_restart(
+    tmp_path: Path, broker: Broker
+) -> None:
+    class Broken(PlayedPipeline):
+        def step(self, work: Any) -> Any:
+            if len(self.steps) >= 10:
+                raise DataError("the network gave NaN", where="motion")
+            return super().step(work)
+
+    one = daemon(tmp_path, broker.url, {"yard": [5.0]}, jobs=[CameraJob("yard", live(100.0))])
+    one._loop._pipeline = Broken({"yard": [5.0]})
+    with Subscriber(broker.port) as subscriber:
+        with pytest.raises(InternalError, match="scoring broke: the network gave NaN") as caught:
+            one.run()
+        wait_until(lambda: subscriber.last(TOPICS.status) == "offline")
+        assert [e["reason"] for e in subscriber.events()] == [None, "stopped"]
+    # The unit restarts after this code, and not after that of bad data.
+    assert caught.value.exit_code == 70

@@ -128,7 +128,7 @@ def test_what_is_left_goes_out_at_the_next_start(tmp_path: Path) -> None:
 HANG_S = float(os.environ.get("VIGIL_HANG_S", "4"))
 
 
-@pytest.mark.timeout(60 + 2 * HANG_S)
+@pytest.mark.timeout(60 + 3 * HANG_S)
 def test_a_broker_that_hangs_and_comes_back_loses_nothing(tmp_path: Path, broker: Broker) -> None:
     """Long enough that the connection is given up, and new ones find a server that is silent."""
     with (
@@ -146,8 +146,9 @@ def test_a_broker_that_hangs_and_comes_back_loses_nothing(tmp_path: Path, broker
         wait_until(lambda: not one.publisher.state.connected)
         assert one.outbox.depth().rows == sent - 10
         broker.thaw()
-        wait_until(one.empty, timeout_s=20)
-        wait_until(lambda: numbers(subscriber)[-1] == sent)
+        # What piled up in a long hang takes a busy machine its time; a short one is as before.
+        wait_until(one.empty, timeout_s=20 + sent / 50)
+        wait_until(lambda: numbers(subscriber)[-1] == sent, timeout_s=20)
         assert numbers(subscriber) == list(range(1, sent + 1))
 
 

@@ -219,7 +219,8 @@ class Subscriber:
         self._port = port
 
     def __enter__(self) -> Subscriber:
-        self._client.connect("127.0.0.1", self._port, keepalive=60)
+        # A broker that hangs for minutes must not cost the listener its subscription.
+        self._client.connect("127.0.0.1", self._port, keepalive=3600)
         self._client.loop_start()
         assert self.ready.wait(10)
         return self
