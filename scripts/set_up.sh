@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 goal=${1:-setup}
 python=${PYTHON:-python3}
-extras=${EXTRAS:-train,broker,page,dev}
+extras=${EXTRAS:-train,broker,page,cpu-fast,dev}
 torch=${TORCH:-}
 venv=.venv
 
