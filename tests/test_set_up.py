@@ -84,7 +84,7 @@ def test_it_installs_the_pinned_wheels_once(machine: Machine) -> None:
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     (install,) = machine.installs()
     assert "--constraint constraints.txt" in install
-    assert "--editable .[train,broker,page,dev]" in install
+    assert "--editable .[train,broker,page,cpu-fast,dev]" in install
     assert second.stderr == ""
 
 
