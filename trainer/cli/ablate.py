@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from trainer.ablation.plan import choose_rows, load_plan, plan_names
 from trainer.ablation.recipe import check_rows
 from trainer.ablation.study import Failure, read_study
 from trainer.ablation.table import build_table
-from trainer.cli.plan_run import PlanRun, as_error, read_seeds, run_plan, show_table
-from trainer.datasets.layouts import layout_names, open_dataset
+from trainer.cli.plan_options import read_seeds, run_options, table_options
+from trainer.cli.plan_run import PlanRun, as_error, run_plan, show_table
+from trainer.datasets.layouts import open_dataset
 from trainer.distributed import DeviceChoice
 
 DEFAULT_PLAN = "method"
@@ -42,32 +42,9 @@ DEFAULT_PLAN = "method"
     metavar="0,1,2",
     help="Every row is run with each.  [default: 0; with --table-only those that are there]",
 )
-@click.option("--only", multiple=True, metavar="ROW", help="Run this row; may be repeated.")
-@click.option("--layout", type=click.Choice(layout_names()), help="Default: recognised.")
-@click.option(
-    "--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate of picture folders."
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    default=os.cpu_count() or 1,
-    show_default="all cores",
-    help="CPU threads of training and evaluation.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Of the training; auto takes the GPU if there is one.",
-)
-@click.option("--keep-bundles", is_flag=True, help="Leave every row's bundle in its run directory.")
+@run_options
 @click.option("--table-only", is_flag=True, help="Run nothing; show what is there.")
-@click.option("--json", "json_file", help="Write the table to this file; - for standard output.")
-@click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write a page here.")
-@click.option(
-    "--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write Markdown here."
-)
+@table_options
 def ablate(
     *,
     root: Path | None,

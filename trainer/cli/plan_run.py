@@ -59,19 +59,6 @@ class PlanRun:
     keep_bundles: bool
 
 
-def read_seeds(
-    context: click.Context, parameter: click.Parameter, text: str | None
-) -> tuple[int, ...] | None:
-    """Callback of an option: `0,1,2` as (0, 1, 2)."""
-    del context, parameter
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) < 2**31 for part in parts):
-        raise click.BadParameter(f"{text!r} is no list of seeds such as 0,1,2")
-    return tuple(dict.fromkeys(int(part) for part in parts))
-
-
 def run_plan(plan: PlanFile, dataset: Dataset, run: PlanRun) -> tuple[Study, list[Failure]]:
     """Run what is not done of a plan; the study, and the pairs that failed now.
 
