@@ -77,6 +77,7 @@ def quantise(
     output_name: str,
     method: RangeMethod = "mse",
     threads: int = 0,
+    together: bool = False,
     progress: Progress = lambda _: None,
 ) -> Int8Network:
     """Make the INT8 network that passes the parity gate with the fewest layers in FP32.
@@ -91,6 +92,7 @@ def quantise(
         output_name: Name of the output that counts.
         method: How the ranges are chosen.
         threads: Of ONNX Runtime; 0 lets it choose.
+        together: See `calibration.parity.check_parity`.
         progress: Told what is being done, in words.
 
     Raises:
@@ -122,6 +124,7 @@ def quantise(
         golden=golden,
         energy=energy,
         runner=_Runner(input_name, output_name, threads),
+        together=together,
     )
     skipped, quantised, report = search.run(progress)
     require_buildable(quantised)
@@ -176,6 +179,7 @@ class _Search:
         golden: Pair,
         energy: Energy,
         runner: _Runner,
+        together: bool,
     ) -> None:
         self._network = network
         self._ranges = ranges
@@ -185,6 +189,7 @@ class _Search:
         self._golden_reports: tuple[ParityReport, ...] = ()
         self._energy = energy
         self._runner = runner
+        self._together = together
         self._expected = runner.run(network, patches)
 
     def run(self, progress: Progress) -> tuple[tuple[str, ...], bytes, ParityReport]:
@@ -234,6 +239,7 @@ class _Search:
             self._energy,
             backend=kind.name,
             precision="int8",
+            together=self._together,
         )
 
     def _passes(self, report: ParityReport) -> bool:

@@ -96,6 +96,7 @@ def check_parity(
     max_abs: float,
     energy: Energy | None = None,
     rank_min: float = -1.0,
+    together: bool = False,
 ) -> ParityReport:
     """Run the parity patches and compare.
 
@@ -107,6 +108,8 @@ def check_parity(
         max_abs: Largest absolute difference that passes.
         energy: The stream's head; None compares latent vectors alone.
         rank_min: Lowest rank correlation of energies that passes, with `RANK_PATCHES` or more.
+        together: Take all rows as one vector: for answers whose rows may lie at zero, where a
+            direction says nothing.
 
     Raises:
         DataError: No patches, another shape, outputs that are not finite, or a limit is broken.
@@ -128,7 +131,14 @@ def check_parity(
         )
     if not np.isfinite(found).all():
         raise DataError("the network gives values that are not finite", where=where)
-    report = compare(found, expected, energy, backend=backend.name, precision=backend.precision)
+    report = compare(
+        found,
+        expected,
+        energy,
+        backend=backend.name,
+        precision=backend.precision,
+        together=together,
+    )
     if report.cosine < cosine_min or report.max_abs > max_abs:
         raise DataError(
             f"outputs differ from the expected ones: lowest cosine {report.cosine:.6f} (at least "
@@ -153,6 +163,7 @@ def compare(
     *,
     backend: str,
     precision: str,
+    together: bool = False,
 ) -> ParityReport:
     """Compare latent vectors, and the energies that a head makes of them; judges nothing.
 
@@ -162,6 +173,7 @@ def compare(
         energy: The stream's head; None compares latent vectors alone.
         backend: For the report.
         precision: For the report.
+        together: See `check_parity`.
     """
     found64, expected64 = found.astype(np.float64), expected.astype(np.float64)
     difference = found64 - expected64
@@ -178,7 +190,7 @@ def compare(
         backend=backend,
         precision=precision,
         patches=len(found),
-        cosine=float(_cosines(found64, expected64).min()),
+        cosine=float(_cosines(*_rows(found64, expected64, together=together)).min()),
         max_abs=float(np.abs(difference).max(initial=0.0)),
         relative=float(np.linalg.norm(difference) / max(float(np.linalg.norm(expected64)), 1e-30)),
         rank=rank,
@@ -205,6 +217,13 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts).astype(np.float64)
     return np.asarray((last - (counts - 1) / 2.0)[group.ravel()])
+
+
+def _rows(
+    *arrays: NDArray[np.float64], together: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    a, b = (one.reshape(1 if together else len(one), -1) for one in arrays)
+    return a, b
 
 
 def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from edge.compute import HOST, Compute
 from edge.gpu.choose import open_compute
 from edge.gpu.runner import DeviceRunner
 from edge.runner import Runner, StreamRunner
-from edge.scoring.heads import answer_energy
+from edge.scoring.heads import answer_energy, answers_may_vanish
 from engines.backends.backend import Backend
 from engines.backends.choose import AUTO, open_backend
 from engines.bundle import Bundle
@@ -132,6 +132,7 @@ def _parity_gate(bundle: Bundle, runner: Runner) -> None:
         max_abs=math.inf,
         energy=answer_energy(stream, runner.head),
         rank_min=limits.rank,
+        together=answers_may_vanish(stream),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from calibration.parity import LIMITS, ParityReport, check_parity
 from edge.inputs import open_input
 from edge.inputs.cells import channels_of
-from edge.scoring.heads import answer_energy, open_head
+from edge.scoring.heads import answer_energy, answers_may_vanish, open_head
 from engines.backends.backend import Backend
 from engines.backends.tensorrt.builder import (
     OPTIMISATION_LEVEL,
@@ -292,6 +292,7 @@ class PlanBuilder:
                 max_abs=math.inf,
                 energy=answer_energy(stream, open_head(stream.head, arrays)),
                 rank_min=limits.rank,
+                together=answers_may_vanish(stream),
             )
         finally:
             backend.close()

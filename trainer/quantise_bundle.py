@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from calibration.activation_ranges import RangeMethod
 from calibration.int8_search import Int8Network, Progress, quantise
-from edge.scoring.heads import answer_energy, open_head
+from edge.scoring.heads import answer_energy, answers_may_vanish, open_head
 from engines.bundle import Bundle, BundleFile, update_bundle
 from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, InputSpec, StreamSpec
@@ -204,6 +204,7 @@ def _quantise(
             output_name=stream.network.output,
             method=method,
             threads=threads,
+            together=answers_may_vanish(stream),
             progress=lambda text: say(f"{stream.name}: {text}"),
         )
     except DataError as error:

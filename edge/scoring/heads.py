@@ -128,6 +128,11 @@ def open_head(spec: HeadSpec, arrays: Arrays) -> Head:
     return kind(arrays, spec.options)
 
 
+def answers_may_vanish(stream: StreamSpec) -> bool:
+    """Whether what the network answers may lie at zero, so that its direction says nothing."""
+    return stream.head.kind == "log-density"
+
+
 def answer_energy(stream: StreamSpec, head: Head) -> Callable[[Answers], NDArray[np.float64]]:
     """From all that a network answers to energies, as parity gates compare them.
 

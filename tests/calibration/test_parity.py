@@ -164,3 +164,15 @@ def test_the_order_of_energies_is_judged_where_there_are_enough(count: int, judg
             gate()
     else:
         gate()
+
+
+def test_rows_at_zero_are_judged_together() -> None:
+    expected = np.array([[1e-3, -1e-3], [3.0, 4.0]], np.float32)
+    found = expected + np.float32(2e-3)
+    alone = compare(found, expected, None, backend="b", precision="int8")
+    together = compare(found, expected, None, backend="b", precision="int8", together=True)
+    assert alone.cosine < 0.5
+    one, other = found.ravel().astype(np.float64), expected.ravel().astype(np.float64)
+    cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    assert together.cosine == pytest.approx(cosine)
+    assert together.cosine > 0.9999

@@ -234,7 +234,7 @@ def test_footage_without_motion_is_refused() -> None:
 
 
 def test_a_table_of_directions_needs_directions() -> None:
-    with pytest.raises(ConfigError, match="needs encoder place"):
+    with pytest.raises(ConfigError, match="kind speed needs no place"):
         load_preset("accurate", ["streams.motion.encoder=place"])
 
 
