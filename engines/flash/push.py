@@ -166,15 +166,30 @@ class Push:
         flags = ["--allow-downgrade"] if self._options.allow_downgrade else []
         flags += ["--raise-floor"] if self._options.raise_floor else []
         command = ["install", self._bundle.digest, *flags]
-        try:
-            ending = self._device.ask("ending", command, say=self._say, timeout_s=None)
-        except LostError as error:
-            self._say("install", "note", f"{error.what}; the device goes on by itself")
-            ending = self._after_loss(before)
+        deadline_s = self._now() + self._options.patient_s
+        while True:
+            try:
+                ending = self._device.ask("ending", command, say=self._say, timeout_s=None)
+            except LostError as error:
+                self._say("install", "note", f"{error.what}; the device goes on by itself")
+                ending = self._after_loss(before)
+            if ending is not None:
+                break
+            if self._now() > deadline_s:
+                raise LostError(
+                    "the connection broke before the device had begun; the old release runs",
+                    where=self._remote.target,
+                    mend="flash it again",
+                )
+            self._say("install", "note", "the device had not begun; trying again")
         take_ending(self._report, ending)
 
-    def _after_loss(self, before: Any) -> dict[str, Any]:
-        """Ask until the device has ended what it began, or for the patience to end."""
+    def _after_loss(self, before: Any) -> dict[str, Any] | None:
+        """Ask until the device has ended what it began; None: it never began.
+
+        Raises:
+            LostError: It cannot be reached for as long as the patience lasts.
+        """
         deadline_s = self._now() + self._options.patient_s
         while True:
             self._remote.disconnect()
@@ -192,8 +207,4 @@ class Push:
                 continue
             if last is not None and last != before and last["name"] == self._bundle.name:
                 return {**last, "notes": list(last["notes"])}
-            raise LostError(
-                "the connection broke before the device had begun; the old release runs",
-                where=self._remote.target,
-                mend="flash it again",
-            )
+            return None

@@ -86,7 +86,7 @@ def test_a_wrong_configuration_is_said_and_not_tried_again(gate: Device) -> None
     gate.run("systemctl", "restart", UNIT, check=False)
     gate.wait_until("systemctl", "is-failed", UNIT)
     assert shown(gate, "ExecMainStatus", "NRestarts") == {"ExecMainStatus": "78", "NRestarts": "0"}
-    assert "did you mean threads" in gate.journal("-u", UNIT)
+    assert "did you mean `threads`" in gate.journal("-u", UNIT)
     gate.wait_until(
         "sh", "-c", f"journalctl -u vigil-failed@{INSTANCE} | grep -q treads", timeout_s=60
     )

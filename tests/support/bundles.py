@@ -63,10 +63,12 @@ def tiny_preset(**changes: object) -> Preset:
     return Preset.model_validate(raw)
 
 
-def tiny_bundle(root: Path, *, workspace: Path, preset: Preset | None = None) -> Bundle:
-    """Write a working bundle into `root`; a fraction of a second."""
+def tiny_bundle(
+    root: Path, *, workspace: Path, preset: Preset | None = None, seed: int = 0
+) -> Bundle:
+    """Write a working bundle into `root`, its networks by the seed; a fraction of a second."""
     preset = preset or tiny_preset()
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     parts = []
     for number, stream in enumerate(preset.streams):
         if stream.encoder == "none":
@@ -81,7 +83,7 @@ def tiny_bundle(root: Path, *, workspace: Path, preset: Preset | None = None) ->
             )
             continue
         network = workspace / f"{stream.name}.onnx"
-        matrix = write_projection(network, seed=number)
+        matrix = write_projection(network, seed=number + 100 * seed)
         patches = rng.random((8, 3, 28, 28), dtype=np.float32)
         parts.append(
             StreamParts(

@@ -103,11 +103,12 @@ class Workstation:
         root = self.folder / name
         workspace = self.folder / f"{name}.work"
         workspace.mkdir()
-        tiny_bundle(root, workspace=workspace)
+        self._release += 1
+        # Networks of its own, so that there is something to send.
+        tiny_bundle(root, workspace=workspace, seed=self._release)
         if spoil:
             write_projection(root / "networks/appearance.fp32.onnx", seed=17)
             restamp(root, "networks/appearance.fp32.onnx")
-        self._release += 1
         sign_bundle(root, read_private_key(self.key.private), release=self._release)
         return root
 
