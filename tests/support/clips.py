@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
 import cv2
@@ -69,3 +70,24 @@ class MemoryClip:
 
     def open(self) -> MemorySource:
         return MemorySource(self.frames, self.name, self.fps)
+
+
+def write_pictures(folder: Path, clip: MemoryClip) -> None:
+    """The clip as a folder of pictures, 000.png and on."""
+    folder.mkdir(parents=True)
+    for frame in clip.frames:
+        cv2.imwrite(str(folder / f"{frame.index:03d}.png"), frame.bgr)
+
+
+def write_rush(root: Path, name: str, clip: MemoryClip, *, frames: range, step: int) -> None:
+    """A test clip with its masks: a bright bar rushes through `frames`, `step` pixels each."""
+    masks = root / "masks" / name
+    masks.mkdir(parents=True)
+    for frame in clip.frames:
+        mask = np.zeros(frame.bgr.shape[:2], np.uint8)
+        if frame.index in frames:
+            left = step * (frame.index - frames.start)
+            frame.bgr[40:70, left : left + 24] = 250
+            mask[40:70, left : left + 24] = 255
+        cv2.imwrite(str(masks / f"{frame.index:03d}.png"), mask)
+    write_pictures(root / "test" / name, clip)

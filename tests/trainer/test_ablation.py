@@ -6,14 +6,13 @@ import io
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 from rich.console import Console
 from support.bundles import open_network, write_projection
-from support.clips import MemoryClip
+from support.clips import MemoryClip, write_pictures, write_rush
 
 from engines.errors import (
     CannotCreateError,
@@ -103,23 +102,8 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(4):
         write_pictures(root / "normal" / f"n{seed}", MemoryClip(length=32, seed=seed, speed=2))
     clip = MemoryClip(length=30, seed=7, speed=2)
-    masks = root / "masks" / "t"
-    masks.mkdir(parents=True)
-    for frame in clip.frames:
-        mask = np.zeros(frame.bgr.shape[:2], np.uint8)
-        if 12 <= frame.index < 22:
-            left = 12 * (frame.index - 12)
-            frame.bgr[40:70, left : left + 24] = 250
-            mask[40:70, left : left + 24] = 255
-        cv2.imwrite(str(masks / f"{frame.index:03d}.png"), mask)
-    write_pictures(root / "test" / "t", clip)
+    write_rush(root, "t", clip, frames=range(12, 22), step=12)
     return root
-
-
-def write_pictures(folder: Path, clip: MemoryClip) -> None:
-    folder.mkdir(parents=True)
-    for frame in clip.frames:
-        cv2.imwrite(str(folder / f"{frame.index:03d}.png"), frame.bgr)
 
 
 def call(*arguments: object) -> Result:

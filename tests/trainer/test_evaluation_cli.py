@@ -5,21 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from support.bundles import tiny_bundle
-from support.clips import MemoryClip
+from support.clips import MemoryClip, write_pictures, write_rush
 
 from edge.cli.main import _run
 from trainer.cli.evaluate import evaluate
-
-
-def write_pictures(folder: Path, clip: MemoryClip) -> None:
-    folder.mkdir(parents=True)
-    for frame in clip.frames:
-        cv2.imwrite(str(folder / f"{frame.index:03d}.png"), frame.bgr)
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +22,7 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_pictures(root / "normal" / f"n{seed}", MemoryClip(length=40, seed=seed, speed=2))
     for seed in (3, 4):
         clip = MemoryClip(length=40, seed=seed, speed=2)
-        masks = root / "masks" / f"t{seed}"
-        masks.mkdir(parents=True)
-        for frame in clip.frames:
-            mask = np.zeros(frame.bgr.shape[:2], np.uint8)
-            if 15 <= frame.index < 30:
-                left = 8 * (frame.index - 15)
-                frame.bgr[40:70, left : left + 24] = 250
-                mask[40:70, left : left + 24] = 255
-            cv2.imwrite(str(masks / f"{frame.index:03d}.png"), mask)
-        write_pictures(root / "test" / f"t{seed}", clip)
+        write_rush(root, f"t{seed}", clip, frames=range(15, 30), step=8)
     return root
 
 

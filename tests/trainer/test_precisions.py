@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from support.bundles import tiny_bundle
-from support.clips import MemoryClip
+from support.clips import MemoryClip, write_pictures, write_rush
 from support.quantisable_bundle import quantisable_bundle
 
 from calibration.parity import rank_correlation
@@ -23,28 +22,13 @@ from trainer.datasets.layouts import open_dataset
 from trainer.evaluation.precisions import compare_precisions
 
 
-def write_pictures(folder: Path, clip: MemoryClip) -> None:
-    folder.mkdir(parents=True)
-    for frame in clip.frames:
-        cv2.imwrite(str(folder / f"{frame.index:03d}.png"), frame.bgr)
-
-
 @pytest.fixture(scope="module")
 def yard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("yard")
     for seed in (1, 2):
         write_pictures(root / "normal" / f"n{seed}", MemoryClip(length=40, seed=seed, speed=2))
     clip = MemoryClip(length=30, seed=3, speed=2)
-    masks = root / "masks" / "t3"
-    masks.mkdir(parents=True)
-    for frame in clip.frames:
-        mask = np.zeros(frame.bgr.shape[:2], np.uint8)
-        if 12 <= frame.index < 22:
-            left = 12 * (frame.index - 12)
-            frame.bgr[40:70, left : left + 24] = 250
-            mask[40:70, left : left + 24] = 255
-        cv2.imwrite(str(masks / f"{frame.index:03d}.png"), mask)
-    write_pictures(root / "test" / "t3", clip)
+    write_rush(root, "t3", clip, frames=range(12, 22), step=12)
     return root
 
 
