@@ -7,6 +7,7 @@ still has its own commands.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any, NoReturn
@@ -122,8 +123,19 @@ def report(error: VigilError) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; the console script and `python -m` entry."""
+    _one_thread_for_matrices()
     configure_logging()
     sys.exit(_run(arguments))
+
+
+def _one_thread_for_matrices() -> None:
+    """Keep NumPy's OpenBLAS from using more than one thread; to be called before NumPy is imported.
+
+    Its threads wait for the next product by spinning. The products here are small and come at each
+    frame, so that on two cores the waiting took half of the processor time, from the networks. What
+    the user has set stays.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _run(arguments: list[str] | None) -> int:
