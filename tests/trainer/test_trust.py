@@ -1,10 +1,12 @@
 """Trust in streams: weights that follow what can be seen in the scene."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from trainer.trust import TIE, SeenClip, auc_by_kind, choose_weights
+from trainer.trust_weights import TIE, SeenClip, auc_by_kind, choose_weights
 
 SHAPE = (6, 8)
 
@@ -92,6 +94,12 @@ def test_where_nothing_can_be_learned_the_preset_stays() -> None:
     everywhere = [clip(np.random.default_rng(0), "hurry", (1.0, 1.0))]
     everywhere[0].on[:] = True
     assert choose_weights(everywhere, (0.2, 0.8), 0.1)[0] == (0.2, 0.8)
+
+
+def test_planted_things_that_are_never_seen_leave_the_preset_alone() -> None:
+    unseen = [clip(np.random.default_rng(0), "near", (1.0, 1.0)) for _ in range(2)]
+    hidden = [replace(one, on=one.on & False, planted=one.planted & False) for one in unseen]
+    assert choose_weights(hidden, (0.2, 0.8), 0.1)[0] == (0.2, 0.8)
 
 
 def test_a_stream_without_a_value_leaves_the_other_alone() -> None:
