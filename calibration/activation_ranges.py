@@ -88,7 +88,7 @@ def activation_ranges(
 def size_histogram(values: NDArray[np.float32], largest: float) -> NDArray[np.int64]:
     """Counts of |values| in `BINS` equal bins over [0, largest], int64."""
     if largest <= 0.0:
-        return np.bincount([0] * values.size, minlength=BINS)
+        return np.bincount(np.zeros(values.size, np.int64), minlength=BINS)
     places = (np.abs(values.ravel()) * (BINS / largest)).astype(np.int64)
     return np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
 

@@ -9,6 +9,7 @@ from the other.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -160,11 +161,11 @@ class _Runner:
             file = Path(folder) / "network.onnx"
             file.write_bytes(network)
             backend.load(file)
-        parts = [
-            backend.infer(patches[start : start + _BATCH])
-            for start in range(0, len(patches), _BATCH)
-        ]
-        backend.close()
+        with contextlib.closing(backend):
+            parts = [
+                backend.infer(patches[start : start + _BATCH])
+                for start in range(0, len(patches), _BATCH)
+            ]
         return np.concatenate(parts)
 
 

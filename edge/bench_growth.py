@@ -22,7 +22,7 @@ from edge.frames import Frame
 from edge.inputs.patches import MotionInput
 from edge.open_parts import open_parts
 from edge.pipeline import StreamPipeline
-from edge.runner import Runner, StreamRunner
+from edge.runner import Runner, open_host_runner
 from edge.scoring.energy import MixtureEnergy
 from edge.vision.observe import Observer
 from engines.backends.choose import AUTO
@@ -113,13 +113,10 @@ def to_markdown(rows: Sequence[GrowthRow]) -> str:
     return "\n".join(lines)
 
 
-def _with_stride(runner: Runner, stride: int) -> StreamRunner:
-    spec = runner.spec.input.model_copy(update={"stride": stride})
-    return StreamRunner(
-        spec=runner.spec.model_copy(update={"input": spec}),
-        backend=runner.backend,
-        head=runner.head,
-    )
+def _with_stride(runner: Runner, stride: int) -> Runner:
+    changed = runner.spec.input.model_copy(update={"stride": stride})
+    spec = runner.spec.model_copy(update={"input": changed})
+    return open_host_runner(spec, runner.backend, runner.head)
 
 
 def _whole(

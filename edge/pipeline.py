@@ -211,6 +211,11 @@ class Pipeline(StreamPipeline):
     ) -> None:
         self.bundle = bundle
         self._model = bundle.model
+        # Read first: where they are broken nothing has been opened that would have to be closed.
+        statistics = {
+            stream.name: StreamStatistics.from_arrays(bundle.arrays(stream.statistics))
+            for stream in bundle.model.streams
+        }
         place, runners = open_parts(
             bundle, compute=compute, backend=backend, threads=threads, wrap=wrap
         )
@@ -221,10 +226,7 @@ class Pipeline(StreamPipeline):
             gate=bundle.model.gate,
             runners=runners,
             smoothing=bundle.model.fusion.smoothing,
-            statistics={
-                stream.name: StreamStatistics.from_arrays(bundle.arrays(stream.statistics))
-                for stream in bundle.model.streams
-            },
+            statistics=statistics,
             map_shape=(bundle.model.map.rows, bundle.model.map.columns),
             compute=place,
         )

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 
 from edge.pipeline import Pipeline
@@ -44,6 +45,12 @@ def test_it_is_whole_and_passes_its_own_parity_gate(root: Path) -> None:
         assert set(pipeline.backends) == {s.name for s in bundle.model.streams if s.network}
     # Nothing of the machine that made it.
     assert "/" not in bundle.model.training.command
+
+
+@pytest.mark.parametrize("file", sorted(REFERENCE.glob("*/networks/*.onnx")), ids=lambda f: f.name)
+def test_every_network_is_valid_onnx(file: Path) -> None:
+    """ONNX Runtime also takes nodes in an order that the format, and a strict parser, forbids."""
+    onnx.checker.check_model(onnx.load(file), full_check=True)
 
 
 @pytest.mark.parametrize(("preset", "clips"), [("fast", 2), ("accurate", 1)])

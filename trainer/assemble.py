@@ -13,22 +13,20 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
-
 from calibration.alarm_rule import AlarmRule
-from calibration.stream_statistics import Pooling, StreamStatistics
+from calibration.stream_statistics import StreamStatistics
+from edge.commissioning.samples import EnergySamples
 from edge.pipeline import Pipeline, StreamPipeline
 from edge.runner import Runner
 from engines.bundle import Bundle, replace_alarm, write_bundle
-from engines.errors import DataError
 from engines.model_spec import MapSpec, ModelSpec, TrainingRecord
+from trainer.energies import collect_energies
 from trainer.normal_clip import NormalClip
 from trainer.preset import Preset
 from trainer.recalibrate import HOURS_PER_DAY, recalibrate
 from trainer.remembered_answers import RememberedAnswers
 from trainer.stream_parts import (
     Arrays,
-    Samples,
     StreamParts,
     open_runner,
     stream_files,
@@ -167,24 +165,26 @@ def _statistics(
     A stream that brings its energies out of sample is done; one that learned nothing takes all
     clips; the others take the clips that they have not seen.
     """
-    ready = {part.name: part.learned.samples for part in streams if part.learned is not None}
-    samples = {name: [found] for name, found in ready.items() if found is not None}
+    brought = {part.name: part.learned.samples for part in streams if part.learned is not None}
+    samples = {name: found for name, found in brought.items() if found is not None}
+    kept = {part.name: EnergySamples() for part in streams if part.name not in samples}
     walks = (
-        (held_out, [part for part in streams if part.name not in samples]),
+        (held_out, [part for part in streams if part.name in kept]),
         (fit, [part for part in streams if part.learned is None]),
     )
     for clips, parts in walks:
-        if not parts:
-            continue
-        pipeline = _pipeline(preset, parts, threads)
-        for name, found in _collect(pipeline, clips, progress).items():
-            samples.setdefault(name, []).extend(found)
-        pipeline.close()
+        if parts:
+            pipeline = _pipeline(preset, parts, threads)
+            collect_energies(pipeline, clips, kept, progress)
+            pipeline.close()
+    samples |= {name: one.arrays() for name, one in kept.items()}
     grids = _pipeline(preset, streams, threads)
-    shapes = {part.name: grids.grid_shape(part.name) for part in streams}
+    shapes = grids.new_view().grids
     grids.close()
     statistics = {
-        part.name: _fit_statistics(samples[part.name], shapes[part.name], part.pooling)
+        part.name: StreamStatistics.fit(
+            *samples[part.name], shapes[part.name], pooling=part.pooling
+        )
         for part in streams
     }
     return statistics, shapes
@@ -193,28 +193,3 @@ def _statistics(
 def _pipeline(preset: Preset, parts: Sequence[StreamParts], threads: int) -> StreamPipeline:
     runners = [open_runner(part, threads=threads) for part in parts]
     return StreamPipeline(frame=preset.frame, gate=preset.gate, runners=runners)
-
-
-def _collect(
-    pipeline: StreamPipeline, clips: Sequence[NormalClip], progress: Progress
-) -> dict[str, list[Samples]]:
-    """Energies and positions of all active cells, one entry a frame, by stream."""
-    collected: dict[str, list[Samples]] = {name: [] for name in pipeline.streams}
-    for clip in clips:
-        progress(f"statistics: {clip.name}")
-        view = pipeline.new_view()
-        with clip.open() as source:
-            for frame in source:
-                for name, energy in pipeline.energies([(view, frame)])[0].items():
-                    rows, columns = np.nonzero(energy.active)
-                    collected[name].append((energy.energy[rows, columns], rows, columns))
-    return collected
-
-
-def _fit_statistics(
-    samples: Sequence[Samples], shape: tuple[int, int], pooling: Pooling
-) -> StreamStatistics:
-    if not samples:
-        raise DataError("there is no held-out footage to take statistics from")
-    energies, rows, columns = (np.concatenate(column) for column in zip(*samples, strict=True))
-    return StreamStatistics.fit(energies, rows, columns, shape, pooling=pooling)

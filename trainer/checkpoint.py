@@ -77,14 +77,36 @@ def load_state(path: Path) -> TrainingState | None:
     Raises:
         DataError: The file is not a checkpoint of this program.
     """
+    fields = read_checkpoint(path)
+    if fields is None:
+        return None
+    try:
+        return TrainingState(**fields)
+    except TypeError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The fields that were saved at `path`, tensors on the CPU; None where there is no file yet.
+
+    Raises:
+        DataError: The file is not a checkpoint of this program.
+    """
     if not path.is_file():
         return None
     try:
         fields = torch.load(path, map_location="cpu", weights_only=True)
-        return TrainingState(**fields)
-    except (OSError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise DataError(
-            f"the checkpoint cannot be read: {str(error).splitlines()[0] if str(error) else error}",
-            where=str(path),
-            mend="delete it; training then starts this stream again",
-        ) from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(fields, dict):
+        raise _unreadable(path, TypeError(f"it holds a {type(fields).__name__}"))
+    return fields
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return DataError(
+        f"the checkpoint cannot be read: {lines[0]}",
+        where=str(path),
+        mend="delete it; training then starts this stream again",
+    )

@@ -137,8 +137,9 @@ def split_clips(
     if len(clips) < FEWEST_WHOLE_CLIPS:
         return _split_in_time(clips, held_out=held_out, threshold=threshold)
     order = np.random.default_rng([seed, 0x5711]).permutation(len(clips))
-    second = max(1, round(held_out * len(clips)))
-    third = max(1, round(threshold * len(clips)))
+    # Two large shares of few clips, both rounded up, would leave none to train on.
+    second = min(max(1, round(held_out * len(clips))), len(clips) - 2)
+    third = min(max(1, round(threshold * len(clips))), len(clips) - second - 1)
     groups = np.split(order, [second, second + third])
     parts = [tuple(clips[i] for i in sorted(group.tolist())) for group in groups]
     return ClipSplit(held_out=parts[0], threshold=parts[1], fit=parts[2], kind="clips")

@@ -83,6 +83,15 @@ def observe_clip(
             yield observation, cells, opened
 
 
+def at_every_frame(spec: InputSpec) -> InputSpec:
+    """The input without its option `every_s`: whoever samples frames wants all of them to be looks.
+
+    Else the frames that are sampled and those that are due would rarely be the same.
+    """
+    options = {key: value for key, value in spec.options.items() if key != "every_s"}
+    return spec.model_copy(update={"options": options})
+
+
 def measure_scale(
     clips: Sequence[NormalClip],
     spec: InputSpec,

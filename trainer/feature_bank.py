@@ -17,7 +17,7 @@ from engines.errors import DataError
 from engines.manifest import sha256_of
 from engines.model_spec import FrameSpec, GateSpec, InputSpec
 from trainer.clip_split import count_frames
-from trainer.collect import observe_clip
+from trainer.collect import at_every_frame, observe_clip
 from trainer.normal_clip import NormalClip
 from trainer.open_encoder import FrozenEncoder
 from trainer.progress import TrainingProgress
@@ -62,7 +62,7 @@ def collect_features(
 
     Args:
         clips: Normal clips.
-        spec: Runtime input.
+        spec: Runtime input; here it looks at every frame.
         encoder: Looks at the windows.
         network: Its ONNX file, which names it; None: there is none, the input itself is taken.
         frame: Working size.
@@ -81,6 +81,7 @@ def collect_features(
         DataError: No window at all was active: nothing moves.
         CannotCreateError: The folder cannot be written.
     """
+    spec = at_every_frame(spec)
     every = max(1, -(-sum(count_frames(clip) for clip in clips) // frames))
     recipe = {
         "input": spec.model_dump(mode="json"),

@@ -36,7 +36,8 @@ def freeze_mixture(prior: MixturePrior, gamma: Vectors, *, prune: float) -> tupl
     Args:
         prior: The trained mixture.
         gamma: Its responsibilities for normal patches, float64 (N, K).
-        prune: A component with mean gamma below 1 / (prune K) is dropped; 0 keeps all.
+        prune: A component with mean gamma below 1 / (prune K) is dropped; 0 keeps all. The largest
+            is always kept.
 
     Returns:
         weights (K'), means (K', J), variances (K', J), float64, weights summing to 1; and the
@@ -45,7 +46,8 @@ def freeze_mixture(prior: MixturePrior, gamma: Vectors, *, prune: float) -> tupl
     exact = _exact(prior)
     share = gamma.mean(0)
     components = len(share)
-    kept = np.flatnonzero(share >= (1.0 / (prune * components) if prune else 0.0))
+    least = 1.0 / (prune * components) if prune else 0.0
+    kept = np.flatnonzero(share >= min(least, float(share.max())))
     weights = torch.softmax(exact.logits, 0).numpy()[kept]
     arrays: Head = {
         "weights": weights / weights.sum(),
@@ -67,9 +69,12 @@ def add_coordinate(head: Head, gamma: Vectors, values: Vectors) -> Head:
         The same weights, means and variances (K', J + 1).
     """
     mass = gamma.sum(0)
-    means = gamma.T @ values / mass
+    held = mass > 0.0
+    mass = np.where(held, mass, 1.0)
+    # A component that holds nothing (kept with prune 0) has the coordinate of all patches.
+    means = np.where(held, gamma.T @ values / mass, values.mean())
     spread = (gamma * np.square(values[:, None] - means)).sum(0) / mass
-    variances = np.maximum(spread, _FLOOR * values.var())
+    variances = np.maximum(np.where(held, spread, values.var()), _FLOOR * values.var())
     return {
         **head,
         "means": np.column_stack([head["means"], means]),

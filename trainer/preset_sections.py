@@ -274,12 +274,12 @@ class TrustPreset(Strict):
 
     Attributes:
         per_kind: Synthetic clips of each kind.
-        seconds: Length of each, and of the normal footage of each clip beside them.
+        seconds: Length of each, and of the normal footage of each clip beside them; 2 or more.
         step: Weights are tried in steps of this size.
     """
 
     per_kind: Positive = 2
-    seconds: Rate = 6.0
+    seconds: Annotated[float, Field(ge=2)] = 6.0
     step: Annotated[float, Field(gt=0, le=0.5)] = 0.05
 
 

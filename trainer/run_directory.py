@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from trainer.preset import Preset
 RECORD_NAME = "run.json"
 PRESET_NAME = "preset.yaml"
 # What must agree for a run to be gone on with; the rest of the record describes.
-_IDENTITY = ("dataset", "preset", "seed")
+_IDENTITY = ("dataset", "preset", "seed", "split")
 
 
 class RunDirectory:
@@ -69,7 +70,14 @@ class RunDirectory:
 
 
 def open_run(
-    root: Path, *, resume: bool, preset: Preset, dataset: str, seed: int, **facts: Any
+    root: Path,
+    *,
+    resume: bool,
+    preset: Preset,
+    dataset: str,
+    seed: int,
+    split: Mapping[str, Any],
+    **facts: Any,
 ) -> RunDirectory:
     """Start a run in an empty or new folder, or go on with the one that is there.
 
@@ -80,6 +88,7 @@ def open_run(
         preset: Resolved recipe.
         dataset: What the clips come from, as a string that names it.
         seed: Seed of the run.
+        split: Names of the clips of each part, as JSON: with other footage it is another run.
         facts: What else `run.json` says.
 
     Raises:
@@ -87,7 +96,12 @@ def open_run(
         CannotCreateError: The folder holds something else, or cannot be written.
         DataError: `run.json` cannot be read.
     """
-    identity = {"dataset": dataset, "preset": preset.model_dump(mode="json"), "seed": seed}
+    identity = {
+        "dataset": dataset,
+        "preset": preset.model_dump(mode="json"),
+        "seed": seed,
+        "split": dict(split),
+    }
     if (root / RECORD_NAME).is_file():
         return _go_on(root, resume, identity)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
@@ -115,6 +129,8 @@ def _go_on(root: Path, resume: bool, identity: dict[str, Any]) -> RunDirectory:
         record = json.loads(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{RECORD_NAME} is not JSON: {error}", where=str(path)) from error
+    if not isinstance(record, dict):
+        raise DataError(f"{RECORD_NAME} is not the record of a run", where=str(path))
     differing = [
         line
         for key in _IDENTITY
@@ -134,4 +150,8 @@ def _differences(key: str, old: Any, new: Any) -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted({*old, *new})
         return [line for k in keys for line in _differences(f"{key}.{k}", old.get(k), new.get(k))]
+    if key.startswith("split.") and isinstance(old, list) and isinstance(new, list) and old != new:
+        other = sorted(set(map(str, old)) ^ set(map(str, new)))
+        named = ", ".join(other[:3]) + (", ..." if len(other) > 3 else "")
+        return [f"{key}: {len(old)} clips, now {len(new)}" + (f" ({named})" if named else "")]
     return [] if old == new else [f"{key}: {old!r}, now {new!r}"]

@@ -17,6 +17,7 @@ from engines.bundle import encode_arrays
 from engines.errors import DataError
 from engines.model_spec import InputSpec
 from trainer.clip_split import count_frames
+from trainer.collect import at_every_frame
 from trainer.normal_clip import NormalClip
 from trainer.open_encoder import FrozenEncoder
 from trainer.preset import Preset
@@ -162,9 +163,8 @@ def _windows(
     clip: NormalClip, spec: InputSpec, preset: Preset, every: int
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]]:
     """Windows as the student sees them, as the teacher does (BGR, last axis), and the frame."""
-    options = {key: value for key, value in spec.options.items() if key != "every_s"}
-    student = spec.model_copy(update={"options": options})
-    colour = {**options, "grey": False}
+    student = at_every_frame(spec)
+    colour = {**student.options, "grey": False}
     large = spec.model_copy(update={"options": colour, "patch": preset.student.side})
     eyes = [open_input(one, frame=preset.frame, gate=preset.gate) for one in (student, large)]
     observer = Observer(preset.frame, preset.gate)

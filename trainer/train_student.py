@@ -11,6 +11,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from engines.atomic import replacing
+from trainer.checkpoint import read_checkpoint
 from trainer.models.student import Student
 from trainer.preset_sections import StudentPreset
 from trainer.progress import TrainingProgress
@@ -45,6 +46,7 @@ def train_student(
         The student in evaluation mode, on the CPU.
 
     Raises:
+        DataError: The checkpoint cannot be read.
         CannotCreateError: The folder cannot be written.
     """
     with torch.random.fork_rng(devices=[]):
@@ -72,8 +74,8 @@ def train_student(
     )
     path = folder / CHECKPOINT
     done = 0
-    if path.is_file():
-        state = torch.load(path, map_location=device, weights_only=True)
+    state = read_checkpoint(path)
+    if state is not None:
         student.load_state_dict(state["student"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])

@@ -36,7 +36,9 @@ class EnergySamples:
         self._count = 0
 
     def add(self, energy: EnergyMap) -> None:
-        """Take the newest frame's."""
+        """Take the newest frame's; one that was not looked at does not count as a frame."""
+        if not energy.fresh:
+            return
         self._number += 1
         if (self._number - 1) % self._every:
             return

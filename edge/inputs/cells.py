@@ -113,3 +113,17 @@ def positive(options: dict[str, Option], key: str) -> float:
     if isinstance(value, (bool, str)) or not value > 0:
         raise DataError(f"input option {key} must be a positive number, it is {value!r}")
     return float(value)
+
+
+def whole(options: dict[str, Option], key: str, *, least: int = 1) -> int:
+    """A whole number of `least` or more.
+
+    Raises:
+        DataError: It is none.
+    """
+    value = options[key]
+    if isinstance(value, (bool, str)) or value != int(value) or value < least:
+        raise DataError(
+            f"input option {key} must be a whole number of {least} or more, it is {value!r}"
+        )
+    return int(value)

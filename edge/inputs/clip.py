@@ -27,12 +27,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.inputs.cells import Cells, only_options, positive
+from edge.inputs.cells import Cells, only_options, whole
 from edge.inputs.due import Due
 from edge.vision.gate import CellGate
 from edge.vision.observe import Observed, resize
 from edge.vision.patches import Grid
-from engines.errors import DataError
 from engines.model_spec import FrameSpec, GateSpec, InputSpec
 
 
@@ -47,10 +46,7 @@ class ClipInput:
 
     def __init__(self, spec: InputSpec, frame: FrameSpec, gate: GateSpec) -> None:
         options = only_options(spec, {"frames": 5, "grey": False, "every_s": 0.0})
-        frames = positive(options, "frames")
-        if frames != int(frames):
-            raise DataError(f"input option frames must be a whole number, it is {frames:g}")
-        self._frames = int(frames)
+        self._frames = whole(options, "frames")
         self._grey = bool(options["grey"])
         self._side = spec.patch
         self._due = Due(options["every_s"])

@@ -9,8 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.inputs.cells import Cells, Cut, only_options, positive
-from edge.vision.dynamic_flow import REPRESENTATIONS, motion_field, to_unit_range
+from edge.inputs.cells import Cells, Cut, only_options, positive, whole
+from edge.vision.dynamic_flow import (
+    MINIMUM_FLOWS,
+    REPRESENTATIONS,
+    motion_field,
+    to_unit_range,
+)
 from edge.vision.flow_window import FlowWindow
 from edge.vision.gate import CellGate
 from edge.vision.observe import Observed
@@ -181,8 +186,8 @@ class MotionInput:
     """Kind ``motion``: one image of the last `window` flows, cells that moved in any of them.
 
     Options: ``representation`` (see `edge.vision.dynamic_flow`), ``window`` (T flows), ``c`` (soft
-    margin of Eq. (4)), ``scale`` (S: the field value that becomes 1). `work` says where the arrays
-    are.
+    margin of Eq. (4)), ``scale`` (S: the field value that becomes 1). With fewer than two flows
+    nothing is known of motion. `work` says where the arrays are.
     """
 
     def __init__(
@@ -201,7 +206,7 @@ class MotionInput:
                 f"motion representation {representation!r} is unknown, "
                 f"known are {', '.join(REPRESENTATIONS)}"
             )
-        length = int(positive(options, "window"))
+        length = whole(options, "window", least=MINIMUM_FLOWS)
         self._grid = Grid(frame.height, frame.width, spec.patch, spec.stride)
         self._gate = CellGate(
             self._grid, min_pixels=gate.min_pixels, memory=length, enabled=gate.enabled
@@ -215,6 +220,7 @@ class MotionInput:
                 scale=positive(options, "scale"),
             )
         )
+        self._flows = 0
 
     @property
     def field(self) -> NDArray[np.float32] | None:
@@ -230,12 +236,14 @@ class MotionInput:
         """Forget the past."""
         self._gate.reset()
         self._work.reset()
+        self._flows = 0
 
     def observe(self, observation: Observed) -> Cells:
         """Cells of the motion image; none while there are fewer than two flows."""
         active = self._gate.update_counts(lambda: self._work.count(observation))
         if observation.has_flow:
             self._work.push(observation)
+            self._flows += 1
         # The field is only worth its price where a cell will be read.
         cut = self._work.cut() if active.any() else None
         if cut is None:
@@ -243,7 +251,14 @@ class MotionInput:
             active = np.zeros_like(active)
             cut = self._nothing
         rows, columns = np.nonzero(active)
-        return Cells(rows, columns, self.shape, warm_up=not self._work.full, cut=cut)
+        return Cells(
+            rows,
+            columns,
+            self.shape,
+            warm_up=not self._work.full,
+            cut=cut,
+            fresh=self._flows >= MINIMUM_FLOWS,
+        )
 
     def _nothing(self, r: NDArray[np.int64], c: NDArray[np.int64]) -> NDArray[np.float32]:
         del r, c  # there are none

@@ -41,7 +41,8 @@ class Smoother:
             self._last_s = time_s
             return self._state
         self._recent.append((time_s, score))
-        while self._recent[0][0] <= time_s - seconds + EDGE_S:
+        # The newest frame always counts, also in a window shorter than the tolerance.
+        while len(self._recent) > 1 and self._recent[0][0] <= time_s - seconds + EDGE_S:
             self._recent.popleft()
         values = [value for _, value in self._recent]
         return float(np.median(values) if kind == "trailing_median" else np.mean(values))

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 from support.bundles import FRAME, open_network
-from support.clips import MemoryClip
+from support.clips import MemoryClip, write_pictures
 from support.map_networks import difference_map, write_difference_map
 
+from edge.bench_growth import STRIDES, growth
 from edge.frames import Frame
 from edge.inputs import Cells, open_input
 from edge.inputs.cells import channels_of
@@ -267,3 +268,10 @@ def test_half_precision_passes_the_gate_and_gives_the_same_scores(bundle: Bundle
     items = np.random.default_rng(1).random((2, 3 * FRAMES, SIDE, SIDE), dtype=np.float32)
     found = open_network(halved).infer(items)
     np.testing.assert_allclose(found, difference_map(items, colours=3, block=BLOCK), atol=2e-3)
+
+
+def test_the_growth_of_a_clip_stream_is_measured_too(bundle: Bundle, tmp_path: Path) -> None:
+    """With another stride its answers are maps still."""
+    write_pictures(tmp_path / "clip", MemoryClip(length=6))
+    rows = growth(bundle, str(tmp_path / "clip"), frames=6)
+    assert [row.value for row in rows if row.changed == "stride"] == [f"{n} px" for n in STRIDES]

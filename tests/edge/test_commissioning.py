@@ -3,7 +3,7 @@
 import datetime
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +139,18 @@ def test_too_many_energies_are_thinned_evenly_and_stay_in_order() -> None:
     assert (steps > 0).all()
     assert steps.min() == steps.max()  # evenly over the whole time
     assert series[-1] > 900
+
+
+def test_frames_that_were_not_looked_at_do_not_count_as_left_out() -> None:
+    """A stream that looks at every other frame: thinning by two must not take the others."""
+    few = EnergySamples(most=100)
+    for number in range(1000):
+        looked = number % 2 == 1
+        few.add(replace(energies([number + 1.0 if looked else 0.0]), fresh=looked))
+    kept, _, _ = few.arrays()
+    assert 50 <= len(kept) <= 100
+    assert kept[-1] > 900
+    assert set(np.diff(kept)) == {np.diff(kept)[0]}
 
 
 def test_no_energies_are_empty_arrays() -> None:

@@ -7,9 +7,11 @@ import pytest
 from support.bundles import tiny_bundle, tiny_preset
 from support.clips import MemoryClip
 
+from edge.inputs import open_input
 from edge.pipeline import Pipeline
-from engines.bundle import Bundle, BundleFile, write_bundle
+from engines.bundle import Bundle, BundleFile, encode_arrays, write_bundle
 from engines.errors import DataError, UsageError
+from engines.model_spec import FrameSpec, GateSpec, InputSpec
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,59 @@ def test_something_faster_than_ever_seen_scores_higher(bundle: Bundle) -> None:
             return max(pipeline.score(view, f).streams["motion"].peak for f in clip.frames[:20])
 
     assert peak(MemoryClip(length=20, seed=7, speed=7)) > peak(MemoryClip(length=20, seed=7))
+
+
+def test_motion_that_is_not_known_yet_leaves_the_other_stream_alone(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """With fewer than two flows motion is unknown, which is not the same as none."""
+    fusion = bundle.model.fusion.model_copy(update={"inactive": "zero"})
+    files = [
+        BundleFile(e.path, e.role, (bundle.root / e.path).read_bytes())
+        for e in bundle.manifest.files
+        if e.role not in ("model", "alarm")
+    ]
+    model = bundle.model.model_copy(update={"fusion": fusion})
+    zeros = write_bundle(tmp_path / "b", model=model, alarm=None, files=files)
+    with Pipeline(zeros, threads=1) as pipeline:
+        view = pipeline.new_view()
+        results = [pipeline.score(view, frame) for frame in MemoryClip(length=4).frames]
+    known = [result.streams["motion"].known for result in results]
+    assert known == [False, False, True, True]
+    appearance = results[1].streams["appearance"].surprise
+    assert appearance.max() > 0.0
+    np.testing.assert_allclose(results[1].map, appearance, rtol=1e-6)
+    both = [results[2].streams[name].surprise for name in ("appearance", "motion")]
+    np.testing.assert_allclose(results[2].map, sum(both) / 2.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("window", [1, 2.5])
+def test_a_window_that_could_never_hold_two_flows_is_refused(window: float) -> None:
+    spec = InputSpec(kind="motion", options={"window": window})
+    with pytest.raises(DataError, match="window must be a whole number of 2 or more"):
+        open_input(spec, frame=FrameSpec(width=168, height=112), gate=GateSpec())
+
+
+def test_broken_statistics_are_found_before_any_network_is_opened(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is opened would have to be closed again: a device, its memory, its threads."""
+    file = bundle.model.streams[0].statistics
+    files = [
+        BundleFile(
+            e.path,
+            e.role,
+            encode_arrays({"nothing": np.zeros(1)})
+            if e.path == file
+            else (bundle.root / e.path).read_bytes(),
+        )
+        for e in bundle.manifest.files
+        if e.role not in ("model", "alarm")
+    ]
+    broken = write_bundle(tmp_path / "b", model=bundle.model, alarm=None, files=files)
+    monkeypatch.setattr("edge.pipeline.open_parts", lambda *_, **__: pytest.fail("opened"))
+    with pytest.raises(DataError, match="smallest_energy"):
+        Pipeline(broken)
 
 
 def test_unknown_backend_is_named(bundle: Bundle) -> None:

@@ -268,3 +268,9 @@ def test_smoothers_are_causal_and_count_in_seconds() -> None:
     assert exponential.update(5.0, 3.0) == 3.0
     none = Smoother(SmoothingSpec())
     assert none.update(0.0, 8.0) == 8.0
+
+
+@pytest.mark.parametrize("kind", ["trailing_median", "trailing_mean"])
+def test_a_window_below_the_tolerance_of_times_holds_the_newest_score(kind: str) -> None:
+    smoother = Smoother(SmoothingSpec(kind=kind, seconds=1e-7))
+    assert [smoother.update(0.1 * i, float(i)) for i in range(3)] == [0.0, 1.0, 2.0]

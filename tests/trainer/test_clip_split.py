@@ -30,6 +30,16 @@ def test_clips_are_whole_and_in_one_part_only(count: int, sizes: tuple[int, int,
     assert all(part == sorted(part) for part in split.names().values())
 
 
+@pytest.mark.parametrize("count", range(4, 20))
+@pytest.mark.parametrize(("held_out", "threshold"), [(0.44, 0.45), (0.85, 0.04), (0.04, 0.85)])
+def test_large_shares_leave_a_clip_to_train_on(
+    count: int, held_out: float, threshold: float
+) -> None:
+    split = split_clips(clips(count), held_out=held_out, threshold=threshold, seed=0)
+    assert min(map(len, (split.fit, split.held_out, split.threshold))) >= 1
+    assert sum(map(len, split.names().values())) == count
+
+
 def test_the_seed_decides_the_draw() -> None:
     draws = [
         split_clips(clips(16), held_out=0.15, threshold=0.2, seed=seed).names()

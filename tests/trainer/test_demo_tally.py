@@ -66,3 +66,6 @@ def test_a_folder_that_is_not_a_demo_is_left_alone(tmp_path: Path) -> None:
     result = CliRunner().invoke(demo, ["--out", str(tmp_path)])
     assert isinstance(result.exception, CannotCreateError)
     assert (tmp_path / "thesis.txt").exists()
+    result = CliRunner().invoke(demo, ["--out", str(tmp_path / "thesis.txt")])
+    assert isinstance(result.exception, CannotCreateError)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"

@@ -58,3 +58,29 @@ def test_without_them_there_are_none_and_the_rest_is_the_same(tmp_path: Path) ->
     both = bank(tmp_path, MemoryClip(length=8), mirrored=True)
     assert plain.mirrored.shape == (0, plain.features.shape[1])
     np.testing.assert_array_equal(plain.features, both.features)
+
+
+def test_sampled_frames_are_looked_at_however_seldom_the_device_looks(tmp_path: Path) -> None:
+    """Every second frame is sampled, every third one is due on the device: few are both."""
+    write_projection(tmp_path / "network.onnx", seed=0)
+    spec = InputSpec(
+        kind="window", patch=28, stride=14, options={"top": 28.0, "bottom": 28.0, "every_s": 0.1}
+    )
+    clip = MemoryClip(length=25, fps=25.0)
+    found = collect_features(
+        [clip],
+        spec,
+        open_network(tmp_path / "network.onnx"),
+        network=tmp_path / "network.onnx",
+        frame=FRAME,
+        gate=GateSpec(),
+        frames=13,
+        mirrored=False,
+        folder=tmp_path / "bank",
+        progress=SilentTraining(),
+    )[0]
+    always = spec.model_copy(update={"options": {**spec.options, "every_s": 0.0}})
+    looks = observe_clip(clip, {"": always}, frame=FRAME, gate=GateSpec())
+    wanted = [len(cells[""]) for seen, cells, _ in looks if seen.index % 2 == 0]
+    assert len(wanted) == 13
+    assert len(found.rows) == sum(wanted)

@@ -11,10 +11,20 @@ from engines.errors import CannotCreateError, DataError, UsageError
 from trainer.preset import Preset, load_preset
 from trainer.run_directory import RunDirectory, open_run
 
+SPLIT = {"kind": "clips", "fit": ["a", "b"], "held_out": ["c"], "threshold": ["d"]}
+
 
 def start(root: Path, *, resume: bool = False, seed: int = 0, **settings: int) -> RunDirectory:
     preset = load_preset("demo", [f"training.{key}={value}" for key, value in settings.items()])
-    return open_run(root, resume=resume, preset=preset, dataset="ped2", seed=seed, command="vigil")
+    return open_run(
+        root,
+        resume=resume,
+        preset=preset,
+        dataset="ped2",
+        seed=seed,
+        split=SPLIT,
+        command="vigil",
+    )
 
 
 def test_a_fresh_run_writes_recipe_and_record(tmp_path: Path) -> None:
@@ -48,6 +58,18 @@ def test_resume_of_another_recipe_names_what_differs(tmp_path: Path) -> None:
     assert "batch" not in caught.value.what
 
 
+def test_resume_with_other_footage_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of some clips, statistics and a threshold of others: of the parts none is proven."""
+    start(tmp_path)
+    monkeypatch.setitem(SPLIT, "fit", ["a", "b", "e"])
+    with pytest.raises(UsageError) as caught:
+        start(tmp_path, resume=True)
+    assert "split.fit: 2 clips, now 3 (e)" in caught.value.what
+    assert "threshold" not in caught.value.what
+
+
 def test_resume_without_a_run_starts_one(tmp_path: Path) -> None:
     assert start(tmp_path / "new", resume=True).record["finished"] is False
 
@@ -63,6 +85,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(DataError, match="not JSON"):
+        start(tmp_path, resume=True)
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(DataError, match="not the record"):
         start(tmp_path, resume=True)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from engines.errors import DataError
 from trainer.export import export_network
 from trainer.models.student import Student
 from trainer.open_encoder import TorchEncoder, open_encoder
@@ -148,3 +149,10 @@ def test_pytorch_and_onnx_runtime_look_alike(tmp_path: Path) -> None:
     torch_one.close()
     with pytest.raises(ValueError, match="closed"):
         torch_one.infer(windows)
+
+
+def test_a_damaged_checkpoint_is_told_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(DataError, match="checkpoint cannot be read") as caught:
+        train(tmp_path)
+    assert caught.value.where == str(tmp_path / CHECKPOINT)

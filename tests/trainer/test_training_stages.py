@@ -254,6 +254,8 @@ def test_pruning_drops_what_holds_nothing_and_renormalises() -> None:
     np.testing.assert_allclose(arrays["means"], [[0, 0], [5, 0]])
     assert {a.dtype for a in arrays.values()} == {np.dtype(np.float64)}
     assert len(freeze_mixture(prior, gamma, prune=0.0)[1]) == 3
+    # However much is asked for, a mixture is left: two components share what there is.
+    assert freeze_mixture(prior, gamma, prune=0.4)[1].size == 1
 
 
 def test_one_more_coordinate_is_that_of_each_components_patches() -> None:
@@ -274,6 +276,13 @@ def test_one_more_coordinate_is_that_of_each_components_patches() -> None:
         floor = 0.01 * values.var()
         assert longer["variances"][component, 3] == pytest.approx(max(group.var(), floor))
     np.testing.assert_array_equal(longer["weights"], head["weights"])
+    # With prune 0 a component that holds no patch at all stays: it must not become NaN.
+    third = {name: np.concatenate([a, a[:1]]) for name, a in head.items()}
+    more = add_coordinate(third, np.column_stack([gamma, np.zeros(400)]), values)
+    np.testing.assert_array_equal(more["means"][:2], longer["means"])
+    np.testing.assert_array_equal(more["variances"][:2], longer["variances"])
+    assert more["means"][2, 3] == pytest.approx(values.mean())
+    assert more["variances"][2, 3] == pytest.approx(values.var())
 
 
 def test_noise_depends_on_the_key_alone() -> None:

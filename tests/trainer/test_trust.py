@@ -1,10 +1,22 @@
 """Trust in streams: weights that follow what can be seen in the scene."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score
+from support.bundles import FRAME
+from support.clips import MemoryClip
 
-from trainer.trust import TIE, SeenClip, auc_by_kind, choose_weights
+from calibration.stream_statistics import StreamStatistics
+from engines.model_spec import InputSpec
+from trainer.preset import Preset
+from trainer.preset_sections import TrustPreset
+from trainer.stream_parts import StreamParts, open_runner
+from trainer.synthetic.compose import SHORTEST_S
+from trainer.trust import UnseenPart, learn_trust
+from trainer.trust_weights import TIE, SeenClip, auc_by_kind, choose_weights
 
 SHAPE = (6, 8)
 
@@ -94,8 +106,61 @@ def test_where_nothing_can_be_learned_the_preset_stays() -> None:
     assert choose_weights(everywhere, (0.2, 0.8), 0.1)[0] == (0.2, 0.8)
 
 
+def test_planted_things_that_are_never_seen_leave_the_preset_alone() -> None:
+    unseen = [clip(np.random.default_rng(0), "near", (1.0, 1.0)) for _ in range(2)]
+    hidden = [replace(one, on=one.on & False, planted=one.planted & False) for one in unseen]
+    assert choose_weights(hidden, (0.2, 0.8), 0.1)[0] == (0.2, 0.8)
+
+
 def test_a_stream_without_a_value_leaves_the_other_alone() -> None:
     seen = clips(1.0, 0.0)
     for one in seen:
         one.has[1] = False
     assert auc_by_kind(seen, (0.5, 0.5)) == pytest.approx(auc_by_kind(seen, (1.0, 0.0)))
+
+
+def test_weights_between_two_steps_may_stay_and_the_record_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """0.7 and 0.3 are never tried in steps of 0.5; where nothing can be learned they stay."""
+    shape = (14, 21)
+    rng = np.random.default_rng(0)
+    statistics = StreamStatistics.fit(
+        rng.gamma(3.0, 10.0, 900), rng.integers(14, size=900), rng.integers(21, size=900), shape
+    )
+    parts = [
+        StreamParts(name=name, input=InputSpec(kind="speed"), weight=weight, learned=None)
+        for name, weight in (("one", 0.7), ("other", 0.3))
+    ]
+    preset = Preset.model_validate(
+        {
+            "name": "two",
+            "frame": FRAME.model_dump(),
+            "streams": [
+                {"name": one.name, "kind": "speed", "encoder": "none", "weight": one.weight}
+                for one in parts
+            ],
+        }
+    )
+    settings = TrustPreset(per_kind=1, seconds=2.0, step=0.5)
+    footage = UnseenPart(
+        [MemoryClip(length=60)], lambda: [open_runner(one, threads=1) for one in parts]
+    )
+    monkeypatch.setattr("trainer.trust_weights.CHANCE", 1.0)  # nothing is better than that
+    found = learn_trust(
+        [footage],
+        {one.name: statistics for one in parts},
+        preset=preset,
+        settings=settings,
+        seed=0,
+    )
+    assert found.weights == {"one": 0.7, "other": 0.3}
+    assert found.record.clips > 0
+    assert found.record.streams["one"]
+    assert found.record.fused == {}
+
+
+def test_the_shortest_planted_clip_is_known_before_hours_of_training() -> None:
+    assert TrustPreset(seconds=SHORTEST_S).seconds == SHORTEST_S
+    with pytest.raises(ValidationError):
+        TrustPreset(seconds=0.99 * SHORTEST_S)

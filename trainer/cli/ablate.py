@@ -12,7 +12,8 @@ from trainer.ablation.plan import choose_rows, load_plan, plan_names
 from trainer.ablation.recipe import check_rows
 from trainer.ablation.study import Failure, read_study
 from trainer.ablation.table import build_table
-from trainer.cli.plan_options import read_seeds, run_options, table_options
+from trainer.cli import options
+from trainer.cli.outputs import Outputs, output_options
 from trainer.cli.plan_run import PlanRun, as_error, run_plan, show_table
 from trainer.datasets.layouts import open_dataset
 from trainer.distributed import DeviceChoice
@@ -21,12 +22,7 @@ DEFAULT_PLAN = "method"
 
 
 @click.command(short_help="Train and evaluate variants of a recipe; print the ablation table.")
-@click.option(
-    "--dataset",
-    "root",
-    type=click.Path(path_type=Path),
-    help="Data set with a training and a test part; not needed with --table-only.",
-)
+@options.dataset(required=False, words=f"{options.TEST_SET[:-1]}; not needed with --table-only.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the ablation."
 )
@@ -38,13 +34,13 @@ DEFAULT_PLAN = "method"
 )
 @click.option(
     "--seeds",
-    callback=read_seeds,
+    callback=options.read_seeds,
     metavar="0,1,2",
     help="Every row is run with each.  [default: 0; with --table-only those that are there]",
 )
-@run_options
+@options.plan_options
 @click.option("--table-only", is_flag=True, help="Run nothing; show what is there.")
-@table_options
+@output_options("json", "html", "markdown")
 def ablate(
     *,
     root: Path | None,
@@ -58,9 +54,7 @@ def ablate(
     device: DeviceChoice,
     keep_bundles: bool,
     table_only: bool,
-    json_file: str | None,
-    html_file: Path | None,
-    markdown_file: Path | None,
+    outputs: Outputs,
 ) -> None:
     """Train and evaluate every row of a plan with every seed, and print the table.
 
@@ -85,7 +79,7 @@ def ablate(
         run = PlanRun(root, out, seeds, only, layout, fps, threads, device, keep_bundles)
         study, failures = run_plan(plan, dataset, run)
     table = build_table(plan, study, seeds)
-    show_table(table, json_file=json_file, html_file=html_file, markdown_file=markdown_file)
+    show_table(table, outputs)
     if failures:
         raise as_error(failures, out)
 

@@ -16,6 +16,7 @@ from edge.pipeline import Pipeline
 from engines.bundle import load_bundle, replace_alarm
 from engines.manifest import SIGNATURE_NAME
 from engines.model_spec import AlarmSpec
+from trainer.cli import options
 from trainer.datasets.layouts import open_normal
 from trainer.evaluation.clip_progress import ConsoleProgress
 from trainer.evaluation.report_facts import duration, rate
@@ -34,7 +35,7 @@ from trainer.recalibrate import HOURS_PER_DAY, recalibrate
     help="Footage in which nothing unusual happens: a data set (its training part), a folder of "
     "clips, or one clip. Use footage that the training has not seen.",
 )
-@click.option("--fps", type=float, help="Frames per second, where folders do not say.")
+@options.fps
 @click.option(
     "--false-alarms-per-day",
     type=click.FloatRange(min=0, min_open=True),
@@ -68,18 +69,12 @@ from trainer.recalibrate import HOURS_PER_DAY, recalibrate
 )
 @click.option(
     "--seed",
-    type=int,
+    type=click.IntRange(0, options.MOST_SEED),
     default=0,
     show_default=True,
     help="Of the bootstrap interval, or of the sample of patches.",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Threads of networks and pictures; 0 lets the libraries choose.",
-)
+@options.running_threads
 @click.option("--dry-run", is_flag=True, help="Compute and print; leave the bundle as it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def calibrate(

@@ -8,20 +8,15 @@ import click
 
 from trainer.ablation.detectors import detectors_plan
 from trainer.ablation.table import build_table
-from trainer.cli.plan_options import read_seeds, run_options, table_options
+from trainer.cli import options
+from trainer.cli.outputs import Outputs, output_options
 from trainer.cli.plan_run import PlanRun, as_error, run_plan, show_table
 from trainer.datasets.layouts import open_dataset
 from trainer.distributed import DeviceChoice
 
 
 @click.command(short_help="Train and evaluate every detector on a data set; print one table.")
-@click.option(
-    "--dataset",
-    "root",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Data set with a training and a test part.",
-)
+@options.dataset()
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -29,14 +24,14 @@ from trainer.distributed import DeviceChoice
 )
 @click.option(
     "--seeds",
-    callback=read_seeds,
+    callback=options.read_seeds,
     default="0",
     show_default=True,
     metavar="0,1,2",
     help="Every detector is trained with each.",
 )
-@run_options
-@table_options
+@options.plan_options
+@output_options("json", "html", "markdown")
 def compare(
     *,
     root: Path,
@@ -48,9 +43,7 @@ def compare(
     threads: int,
     device: DeviceChoice,
     keep_bundles: bool,
-    json_file: str | None,
-    html_file: Path | None,
-    markdown_file: Path | None,
+    outputs: Outputs,
 ) -> None:
     """Train and evaluate the presets of every detector, and the speed baseline, side by side.
 
@@ -65,6 +58,6 @@ def compare(
     run = PlanRun(root, out, seeds, only, layout, fps, threads, device, keep_bundles)
     study, failures = run_plan(plan, dataset, run)
     table = build_table(plan, study, seeds)
-    show_table(table, json_file=json_file, html_file=html_file, markdown_file=markdown_file)
+    show_table(table, outputs)
     if failures:
         raise as_error(failures, out)

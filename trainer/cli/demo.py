@@ -52,9 +52,11 @@ def demo(out: Path, seed: int, preset: str, normal_seconds: float) -> None:
 
 def _fresh(out: Path) -> None:
     """An empty folder; only one that an earlier demo made is emptied."""
-    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+    ours = out.is_dir() and (not any(out.iterdir()) or (out / MARKER).exists())
+    if out.exists() and not ours:
         raise CannotCreateError(
-            "the folder is not empty and not from an earlier demo, so it is left alone",
+            "this is no folder, or one that is not empty and not from an earlier demo: it is left "
+            "alone",
             where=str(out),
             mend="choose another with --out",
         )

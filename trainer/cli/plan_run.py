@@ -8,12 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import cv2
 import torch
-from rich.console import Console
 
-from engines.atomic import write_text
 from engines.errors import DataError, VigilError
 from trainer.ablation.plan import PlanFile, choose_rows
 from trainer.ablation.recipe import check_rows
@@ -22,12 +19,12 @@ from trainer.ablation.render_html import html_from_table
 from trainer.ablation.run_rows import AblationRequest, Watch, run_rows
 from trainer.ablation.study import Failure, Study, StudyRecord, open_study
 from trainer.ablation.table import AblationTable
+from trainer.cli.outputs import Outputs
 from trainer.datasets.clip import Dataset
 from trainer.distributed import DeviceChoice, single
 from trainer.evaluation.clip_progress import ConsoleProgress
 from trainer.progress import ConsoleTraining
 
-STANDARD_OUTPUT = "-"
 # One class for each documented exit code, so that the code of a failed row is that of the command.
 _BY_CODE = {kind.exit_code: kind for kind in VigilError.__subclasses__()}
 
@@ -95,31 +92,20 @@ def run_plan(plan: PlanFile, dataset: Dataset, run: PlanRun) -> tuple[Study, lis
     return study, failures
 
 
-def show_table(
-    table: AblationTable,
-    *,
-    json_file: str | None,
-    html_file: Path | None,
-    markdown_file: Path | None,
-) -> None:
+def show_table(table: AblationTable, outputs: Outputs) -> None:
     """Print the table, and write it where it was asked for.
 
     Raises:
         CannotCreateError: A file cannot be written.
     """
-    to_stdout = json_file == STANDARD_OUTPUT
-    print_table(table, Console(stderr=to_stdout))
-    if to_stdout:
-        click.echo(json_from_table(table), nl=False)
-    elif json_file is not None:
-        write_text(Path(json_file), json_from_table(table))
-        click.echo(f"figures       {json_file}", err=True)
-    if html_file is not None:
-        write_text(html_file, html_from_table(table))
-        click.echo(f"page          {html_file}", err=True)
-    if markdown_file is not None:
-        write_text(markdown_file, markdown_from_table(table))
-        click.echo(f"markdown      {markdown_file}", err=True)
+    outputs.write(
+        lambda console: print_table(table, console),
+        {
+            "json": lambda: json_from_table(table),
+            "html": lambda: html_from_table(table),
+            "markdown": lambda: markdown_from_table(table),
+        },
+    )
 
 
 def as_error(failures: Sequence[Failure], out: Path) -> VigilError:

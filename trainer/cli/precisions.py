@@ -12,40 +12,29 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from engines.atomic import write_text
 from engines.bundle import load_bundle
-from trainer.datasets.layouts import layout_names, open_dataset
+from trainer.cli import options
+from trainer.cli.outputs import Outputs, output_options
+from trainer.datasets.layouts import open_dataset
 from trainer.evaluation.clip_progress import ConsoleProgress
 from trainer.evaluation.precisions import PrecisionRow, compare_precisions
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--dataset",
-    "folder",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder of the data set; its test part is scored.",
-)
-@click.option("--layout", type=click.Choice(layout_names()), help="Default: recognised.")
-@click.option("--fps", type=float, help="Frames per second, where folders do not say.")
-@click.option("--json", "json_file", help="Write the figures to this file; - for standard output.")
-@click.option(
-    "--threads",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Threads of networks and pictures; 0 lets the libraries choose.",
-)
+@options.dataset(words="Data set; its test part is scored.")
+@options.layout
+@options.fps
+@output_options("json")
+@options.running_threads
 def precisions(
     *,
     bundle: Path,
-    folder: Path,
+    root: Path,
     layout: str | None,
     fps: float | None,
-    json_file: str | None,
     threads: int,
+    outputs: Outputs,
 ) -> None:
     """Score the test clips with BUNDLE in FP32, FP16 and INT8, as far as it holds them.
 
@@ -55,7 +44,7 @@ def precisions(
     if threads:
         cv2.setNumThreads(threads)
     loaded = load_bundle(bundle)
-    dataset = open_dataset(folder, layout=layout, fps=fps)
+    dataset = open_dataset(root, layout=layout, fps=fps)
     rows = compare_precisions(loaded, dataset, threads=threads, progress=ConsoleProgress)
     found = {
         "bundle": loaded.model.name,
@@ -63,14 +52,9 @@ def precisions(
         "dataset": dataset.name,
         "rows": [row.to_json() for row in rows],
     }
-    text = json.dumps(found, indent=1) + "\n"
-    to_stdout = json_file == "-"
-    _print(rows, Console(stderr=to_stdout))
-    if to_stdout:
-        click.echo(text, nl=False)
-    elif json_file is not None:
-        write_text(Path(json_file), text)
-        click.echo(f"figures       {json_file}", err=True)
+    outputs.write(
+        lambda console: _print(rows, console), {"json": lambda: json.dumps(found, indent=1) + "\n"}
+    )
 
 
 def _print(rows: Sequence[PrecisionRow], console: Console) -> None:

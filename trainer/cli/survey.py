@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Collection
@@ -12,10 +11,10 @@ from typing import TypeVar
 import click
 import cv2
 import torch
-from rich.console import Console
 
-from engines.atomic import write_text
 from engines.errors import InternalError, UsageError
+from trainer.cli import options
+from trainer.cli.outputs import Outputs, output_options
 from trainer.distributed import single
 from trainer.preset import load_preset, preset_names
 from trainer.progress import ConsoleTraining
@@ -27,9 +26,8 @@ from trainer.survey.render import (
     markdown_from_survey,
     print_survey,
 )
-from trainer.survey.run_places import Survey, SurveyRequest, run_survey
+from trainer.survey.run_places import SurveyRequest, run_survey
 
-STANDARD_OUTPUT = "-"
 ALL = "all"
 USUAL = Place()
 
@@ -69,19 +67,9 @@ Value = TypeVar("Value")
 )
 @click.option("--kinds", help="Kinds of anomaly, comma-separated, or all.  [default: all]")
 @click.option("--seed", type=click.IntRange(0), help="Of what is rendered.  [default: 0]")
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    default=os.cpu_count() or 1,
-    show_default="all cores",
-    help="CPU threads.",
-)
+@options.training_threads
 @click.option("--keep", is_flag=True, help="Leave the rendered clips in --out.")
-@click.option("--json", "json_file", help="Write the figures to this file; - for standard output.")
-@click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write a page here.")
-@click.option(
-    "--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write Markdown here."
-)
+@output_options("json", "html", "markdown")
 def survey(
     name: str,
     out: Path,
@@ -95,9 +83,7 @@ def survey(
     seed: int | None,
     threads: int,
     keep: bool,
-    json_file: str | None,
-    html_file: Path | None,
-    markdown_file: Path | None,
+    outputs: Outputs,
 ) -> None:
     """Train one preset at many places and measure it there, kind by kind of anomaly.
 
@@ -147,7 +133,14 @@ def survey(
         progress.end()
         progress.say("stopped; the same command goes on from there")
         raise
-    _write(found, json_file, html_file, markdown_file)
+    outputs.write(
+        lambda console: print_survey(found, console),
+        {
+            "json": lambda: json_from_survey(found),
+            "html": lambda: html_from_survey(found),
+            "markdown": lambda: markdown_from_survey(found),
+        },
+    )
     if not found.measured:
         raise InternalError(
             f"no place could be measured; the first said: {found.failed[0].what}",
@@ -172,21 +165,3 @@ def _names(text: str, table: Collection[str], option: str) -> list[str]:
 
 def _or(value: Value | None, usual: Value) -> Value:
     return usual if value is None else value
-
-
-def _write(
-    found: Survey, json_file: str | None, html_file: Path | None, markdown_file: Path | None
-) -> None:
-    to_stdout = json_file == STANDARD_OUTPUT
-    print_survey(found, Console(stderr=to_stdout))
-    if to_stdout:
-        click.echo(json_from_survey(found), nl=False)
-    elif json_file is not None:
-        write_text(Path(json_file), json_from_survey(found))
-        click.echo(f"figures       {json_file}", err=True)
-    if html_file is not None:
-        write_text(html_file, html_from_survey(found))
-        click.echo(f"page          {html_file}", err=True)
-    if markdown_file is not None:
-        write_text(markdown_file, markdown_from_survey(found))
-        click.echo(f"markdown      {markdown_file}", err=True)

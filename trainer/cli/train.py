@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +12,8 @@ import cv2
 
 from engines.bundle import Bundle
 from engines.errors import UsageError
-from trainer.datasets.layouts import layout_names, open_dataset
+from trainer.cli import options
+from trainer.datasets.layouts import open_dataset
 from trainer.distributed import DeviceChoice, open_ranks
 from trainer.preset import Preset, families, load_preset, preset_names, with_own_features
 from trainer.progress import ConsoleTraining, SilentTraining
@@ -28,13 +28,7 @@ GMFC_VAE = "gmfc-vae"
     epilog="Several GPUs or processes on one machine: torchrun --nproc-per-node 2 --no-python "
     "vigil train --dataset DIR --out DIR",
 )
-@click.option(
-    "--dataset",
-    "root",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="UCSD, Avenue or ShanghaiTech folder, or one with normal/ in it.",
-)
+@options.dataset(words="UCSD, Avenue or ShanghaiTech folder, or one with normal/ in it.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Run directory, new or empty."
 )
@@ -50,7 +44,7 @@ GMFC_VAE = "gmfc-vae"
     "Default: the one with the detector's name; of gmfc-vae accurate where there is a GPU to train "
     "on, else fast.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: the preset's.")
+@click.option("--seed", type=click.IntRange(0, options.MOST_SEED), help="Default: the preset's.")
 @click.option(
     "--set",
     "settings",
@@ -66,28 +60,10 @@ GMFC_VAE = "gmfc-vae"
     "how it wants its pictures: --set extractor.mean=[...] --set extractor.std=[...].",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out where it stopped.")
-@click.option(
-    "--layout",
-    type=click.Choice(layout_names()),
-    help="Default: recognised from the folder.",
-)
-@click.option(
-    "--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate of picture folders."
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    default=os.cpu_count() or 1,
-    show_default="all cores",
-    help="CPU threads of this machine, divided among its processes.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto takes the GPU if there is one.",
-)
+@options.layout
+@options.fps
+@options.training_threads
+@options.device
 @click.option("--keep-patches", is_flag=True, help="Leave the training patches in --out.")
 def train(
     root: Path,

@@ -23,6 +23,7 @@ from trainer.synthetic.stage import Stage, edge_sigma
 SHORTEST_S = 2.0
 _NORMAL_SHARE = 1.0 / 3.0  # of each clip, at its beginning
 _GOLDEN = 0.6180339887  # steps of the starts, which so are spread evenly however many there are
+_BACKGROUNDS = 32  # kept at a time: hundreds of clips would fill the memory
 _LOOKS = 12  # frames in which noise and any motion are looked for
 
 
@@ -113,7 +114,7 @@ class _Section:
 
 
 class _Scenes:
-    """Backgrounds and noise of clips, each measured once."""
+    """Backgrounds and noise of clips, measured once; of many clips the newest backgrounds stay."""
 
     def __init__(self) -> None:
         self._backgrounds: dict[int, NDArray[np.uint8]] = {}
@@ -122,9 +123,13 @@ class _Scenes:
 
     def background(self, clip: NormalClip) -> NDArray[np.uint8]:
         """See `median_background`."""
-        if id(clip) not in self._backgrounds:
-            self._backgrounds[id(clip)] = median_background(clip)
-        return self._backgrounds[id(clip)]
+        background = self._backgrounds.pop(id(clip), None)
+        if background is None:
+            background = median_background(clip)
+            while len(self._backgrounds) >= _BACKGROUNDS:
+                del self._backgrounds[next(iter(self._backgrounds))]
+        self._backgrounds[id(clip)] = background
+        return background
 
     def noise(self, clip: NormalClip) -> float:
         """Standard deviation of a pixel from frame to frame at the clip's start, grey levels."""
