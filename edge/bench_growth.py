@@ -24,11 +24,12 @@ from edge.open_parts import open_parts
 from edge.pipeline import StreamPipeline
 from edge.runner import Runner, open_host_runner
 from edge.scoring.energy import MixtureEnergy
+from edge.scoring.heads import PlaceHead
 from edge.vision.observe import Observer
 from engines.backends.choose import AUTO
 from engines.bundle import Bundle
 from engines.errors import DataError
-from engines.model_spec import FrameSpec, InputSpec
+from engines.model_spec import SMALLEST_SIDE, FrameSpec, InputSpec
 
 Item = TypeVar("Item")
 
@@ -84,13 +85,13 @@ def growth(
     frame = bundle.model.frame
     rows = []
     with single_thread():
-        for scale in SIZES:
-            size = frame.model_copy(
-                update={"width": round(frame.width * scale), "height": round(frame.height * scale)}
-            )
-            rows.append(
-                _whole(bundle, runners, size, clip, "size", f"{size.width} x {size.height}")
-            )
+        # A table of places fits the grid that it was learned on, and no other.
+        sized = [one for one in runners if not isinstance(one.head, PlaceHead)]
+        for scale in SIZES if sized else ():
+            width, height = round(frame.width * scale), round(frame.height * scale)
+            if min(width, height) >= SMALLEST_SIDE:
+                size = frame.model_copy(update={"width": width, "height": height})
+                rows.append(_whole(bundle, sized, size, clip, "size", f"{width} x {height}"))
         for stride in STRIDES:
             changed = [_with_stride(one, stride) for one in runners]
             rows.append(_whole(bundle, changed, frame, clip, "stride", f"{stride} px"))

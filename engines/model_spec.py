@@ -23,14 +23,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+SMALLEST_SIDE: Final = 32
+"""Pixels of a working frame's side: optical flow ends the process on pictures of a few rows."""
+
+
 class FrameSpec(Strict):
-    """Working size in pixels, and the frame rate of the training footage (frames per second).
+    """Working size in pixels, and the frame rate of the training footage (frames per second)."""
 
-    A side has 32 pixels at least: optical flow ends the process on pictures of a few rows.
-    """
-
-    width: Annotated[int, Field(ge=32, le=4096)] = 420
-    height: Annotated[int, Field(ge=32, le=4096)] = 280
+    width: Annotated[int, Field(ge=SMALLEST_SIDE, le=4096)] = 420
+    height: Annotated[int, Field(ge=SMALLEST_SIDE, le=4096)] = 280
     fps: Annotated[float, Field(gt=0, le=1000)] = 10.0
 
 

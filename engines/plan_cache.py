@@ -4,7 +4,8 @@ Rules:
 
 - a plan runs only where its JSON file agrees in full with this machine and this network, and its
   bytes have the hash that is written there; any doubt means building again, never trying;
-- a plan is code, so the folder belongs to its owner alone (0700) and no foreign plan is taken;
+- a plan is code, so the folder is made for its owner alone (0700), and one that others may write
+  into is not used; the mode of a folder that is there already is left as it is;
 - plan first, JSON last, each replaced whole; a lock lets one process build at a time;
 - the key is a hash of all that the plan depends on, so another machine's plan has another name.
 """
@@ -216,15 +217,22 @@ class PlanCache:
             yield
 
     def _make_folder(self) -> None:
+        mend = "name a folder that you own with --cache, or set VIGIL_ENGINES"
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.folder.chmod(0o700)
+            open_to_others = self.folder.stat().st_mode & 0o022
         except OSError as error:
             raise CannotCreateError(
                 f"cannot make the folder of engines: {error.strerror or error}",
                 where=str(self.folder),
-                mend="name a folder that you own with --cache, or set VIGIL_ENGINES",
+                mend=mend,
             ) from error
+        if open_to_others:
+            raise CannotCreateError(
+                "others may write into this folder, and an engine is code that will be run",
+                where=str(self.folder),
+                mend=f"{mend}; if it is for engines alone: chmod go-w {self.folder}",
+            )
 
 
 def default_folder() -> Path:

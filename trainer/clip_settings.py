@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from engines.model_spec import Positive, Strict
+from trainer.preset_sections import NotNegative
 
-NotNegative = Annotated[float, Field(ge=0)]
 Widths = tuple[Positive, Positive, Positive, Positive]
 
 

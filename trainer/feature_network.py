@@ -6,7 +6,6 @@ What leaves this module is what a bundle takes: input ``patches`` with a free fi
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 
-from engines.backends.onnxruntime_cpu import LOAD_ERRORS, OnnxRuntimeCpu
+from engines.backends.onnxruntime_cpu import LOAD_ERRORS
 from engines.errors import DataError, InputMissingError
 from engines.network_file import read_network
 from trainer.export import OPSET
 from trainer.preset_sections import ExtractorPreset
-from trainer.stream_parts import NETWORK_INPUT, NETWORK_OUTPUT
+from trainer.stream_parts import NETWORK_INPUT, NETWORK_OUTPUT, run_network
+
+__all__ = ["chained", "extractor_network", "run_network"]
 
 IR_VERSION = 10
 # An item alone and in company must give the same features, to this part of the largest.
@@ -167,22 +168,6 @@ def _require_separate(network: bytes, shape: tuple[int, int, int], path: Path) -
         raise _unfit(path, f"three items give {list(together.shape)}, alone {list(alone.shape)}")
     if np.abs(together - alone).max() > _ALIKE * max(1.0, float(np.abs(alone).max())):
         raise _unfit(path, "an item's features depend on the other items of its batch")
-
-
-def run_network(network: bytes, items: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What ONNX Runtime gives for a network in memory.
-
-    Raises:
-        DataError: It cannot be loaded, or the items have another shape.
-    """
-    backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=1)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "network.onnx"
-        file.write_bytes(network)
-        backend.load(file)
-    answers = backend.infer(items)
-    backend.close()
-    return answers
 
 
 def _one_by_one(network: bytes, items: NDArray[np.float32]) -> NDArray[np.float32]:

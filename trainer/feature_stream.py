@@ -27,7 +27,7 @@ from trainer.clip_split import ClipSplit
 from trainer.collect import observe_clip
 from trainer.export import export_network, latents
 from trainer.feature_bank import ClipFeatures, collect_features
-from trainer.feature_points import sample_points
+from trainer.feature_points import Points, sample_points
 from trainer.mixture_choice import ComponentChoice, CrossFit, choose_components, cross_fit, fitter
 from trainer.normal_clip import NormalClip
 from trainer.open_encoder import open_encoder
@@ -108,7 +108,7 @@ def build_feature_stream(
     )
     looker.close()
     filled = [one for one in bank if len(one.rows)]
-    groups = [np.concatenate([one.features, one.mirrored]) for one in filled]
+    groups, step = point_groups(filled)
     progress.say(
         f"{stream.name}: {sum(len(one.rows) for one in filled)} windows of {len(clips)} clips"
     )
@@ -147,12 +147,30 @@ def build_feature_stream(
             parity_patches=encoder.patches,
             parity_latents=encoder.latents,
             unseen=_unseen(clips, bank, filled, crossed),
-            samples=_samples(filled, crossed.energies),  # mirrored ones are no footage
+            # Mirrored ones are no footage.
+            samples=_samples(filled, [energies[::step] for energies in crossed.energies]),
         ),
         pooling=stream.statistics,
         blur_cells=stream.blur_cells,
         carry_s=stream.carry_s,
     )
+
+
+def point_groups(filled: Sequence[ClipFeatures]) -> tuple[list[Points], int]:
+    """What the mixtures are fitted on: a clip's features, and those of its mirrored windows.
+
+    A single clip is cut in contiguous blocks that are judged by what was learned of the others;
+    there each window stands beside its mirrored one, so that no block knows the twins of another.
+
+    Returns:
+        Float32 (n, J) a clip; and a step: of every `step`-th point the first ones, as many as the
+        clip has windows, are those of the footage itself.
+    """
+    if len(filled) == 1 and len(filled[0].mirrored):
+        only = filled[0]
+        twins = np.stack([only.features, only.mirrored], axis=1)
+        return [twins.reshape(-1, only.features.shape[1])], 2
+    return [np.concatenate([one.features, one.mirrored]) for one in filled], 1
 
 
 def make_encoder(

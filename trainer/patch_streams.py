@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engines.model_spec import InputSpec
 from trainer.clip_split import ClipSplit
@@ -17,6 +16,7 @@ from trainer.progress import TrainingProgress
 from trainer.run_directory import RunDirectory
 from trainer.shared_work import SharedWork, fetch_training, offer_training
 from trainer.stream_parts import StreamParts
+from trainer.stream_training import StreamTraining
 from trainer.train_clip_stream import train_clip_stream
 from trainer.train_stream import train_stream
 
@@ -92,18 +92,17 @@ class PatchStreams:
                 PatchStore(patches / _FIT / stream.name) as fit,
                 PatchStore(patches / _HELD_OUT / stream.name) as held_out,
             ):
-                train = _train_mixture_stream if mixture else train_clip_stream
-                result = train(
-                    fit,
-                    held_out,
+                training = StreamTraining(
+                    fit=fit,
+                    held_out=held_out,
                     preset=self.preset,
                     stream=stream,
                     spec=stream.test_input(self.measured[stream.name]),
                     folder=folder,
-                    seed=self.preset.seed,
                     ranks=ranks,
                     progress=self.progress,
                 )
+                result = (_train_mixture_stream if mixture else train_clip_stream)(training)
             if result is not None:
                 trained.append(result)
                 if shared is not None:
@@ -128,9 +127,7 @@ class PatchStreams:
         return self.shared.encoder(self.preset, name, spec, clips)
 
 
-def _train_mixture_stream(
-    fit: PatchStore, held_out: PatchStore, **settings: Any
-) -> StreamParts | None:
+def _train_mixture_stream(training: StreamTraining) -> StreamParts | None:
     """`train_stream`, of whose record the parts alone go into a bundle."""
-    trained = train_stream(fit, held_out, **settings)
+    trained = train_stream(training)
     return None if trained is None else trained.parts

@@ -17,16 +17,15 @@ from engines.errors import ConfigError, UsageError
 from engines.manifest import explain
 from engines.model_spec import FrameSpec, FusionSpec, GateSpec, Strict
 from trainer.clip_settings import MnadPreset, TopHeavyPreset
+from trainer.feature_settings import FeaturePreset, StudentPreset
 from trainer.preset_sections import (
     OWN_KIND,
     CalibrationPreset,
     DensityPreset,
     EmPreset,
     ExtractorPreset,
-    FeaturePreset,
     NetPreset,
     StreamPreset,
-    StudentPreset,
     TrainingPreset,
     TrustPreset,
 )

@@ -184,7 +184,7 @@ def stream_files(part: StreamParts, statistics: StreamStatistics) -> list[Bundle
         if len(network) > _COMPACT_BYTES:
             network = fp16_weights(network)
             # Weights are rounded now: golden is what this network gives.
-            parity["latents"] = _answers(network, learned.parity_patches)
+            parity["latents"] = run_network(network, learned.parity_patches)
         files += [
             BundleFile(_network_file(part.name, "fp32"), "network", network),
             BundleFile(_network_file(part.name, "fp16"), "network", fp16_from_fp32(network)),
@@ -195,13 +195,22 @@ def stream_files(part: StreamParts, statistics: StreamStatistics) -> list[Bundle
     return files
 
 
-def _answers(network: bytes, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+def run_network(network: bytes, items: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What ONNX Runtime gives for a network in memory, one item for each row of `items`.
+
+    Args:
+        network: ONNX file content with our names of input and output.
+        items: float32, N x ... as the network takes them.
+
+    Raises:
+        DataError: It cannot be loaded, or the items have another shape.
+    """
     backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=1)
-    with tempfile.TemporaryDirectory(prefix="vigil-golden-") as folder:
+    with tempfile.TemporaryDirectory(prefix="vigil-network-") as folder:
         file = Path(folder) / "network.onnx"
         file.write_bytes(network)
         backend.load(file)
-        answers = backend.infer(patches)
+        answers = backend.infer(items)
         backend.close()
     return answers
 

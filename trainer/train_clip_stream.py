@@ -9,26 +9,23 @@ After each epoch everything is on disk; a call on the same folder goes on from t
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import max_pool2d
 
 from engines.errors import ConfigError
-from engines.model_spec import InputSpec, MapSpec
+from engines.model_spec import MapSpec
 from trainer.checkpoint import TrainingState, copy_weights, load_state
 from trainer.clip_models import ClipModel, ScoreMaps, build_clip_model
 from trainer.diagnostics import to_unit_range
-from trainer.distributed import Ranks
 from trainer.export import deployed_parameters, export_network, latents
 from trainer.patch_store import PatchStore, decode_patches, spread
 from trainer.preset import Preset
 from trainer.preset_sections import StagePreset, StreamPreset
-from trainer.progress import SilentTraining, TrainingProgress
 from trainer.stream_parts import Arrays, LearnedParts, StreamParts
-from trainer.training_loop import CHECKPOINT_NAME, StreamTask, run_stage, save
+from trainer.stream_training import StreamTraining
+from trainer.training_loop import CHECKPOINT_NAME, run_stage, save
 
 NETWORK_NAME = "encoder.onnx"
 # A clip is a few hundred kilobytes; its map has hundreds of places to compare.
@@ -38,32 +35,14 @@ _BATCH = 8
 _SMALLEST_SPREAD = 1e-3
 
 
-def train_clip_stream(
-    fit: PatchStore,
-    held_out: PatchStore,
-    *,
-    preset: Preset,
-    stream: StreamPreset,
-    spec: InputSpec,
-    folder: Path,
-    seed: int,
-    ranks: Ranks,
-    progress: TrainingProgress | None = None,
-) -> StreamParts | None:
+def train_clip_stream(training: StreamTraining) -> StreamParts | None:
     """Train one stream, or go on with it.
 
+    Several processes share a batch; batch norm then takes each one's part for itself.
+
     Args:
-        fit: Training clips.
-        held_out: Other clips: early stopping, centre and spread of the maps.
-        preset: The recipe.
-        stream: Which of its streams.
-        spec: The training's input at the runtime's stride.
-        folder: Checkpoint, history and network of this stream; kept by the caller between calls
-            that shall go on, emptied by it otherwise.
-        seed: Same seed, same weights (on one machine with one number of threads). Several
-            processes share a batch; batch norm then takes each one's part for itself.
-        ranks: This process and the others.
-        progress: Told about each epoch.
+        training: Clips, recipe, folder, processes. Held-out clips decide early stopping, centre and
+            spread of the maps.
 
     Returns:
         The stream, on rank 0; None on the others.
@@ -74,22 +53,11 @@ def train_clip_stream(
         DataError: A checkpoint or store cannot be read.
         CannotCreateError: The folder cannot be written.
     """
-    progress = progress or SilentTraining()
-    built = open_clip_model(preset, stream, seed=seed)
+    preset, stream, ranks = training.preset, training.stream, training.ranks
+    built = open_clip_model(preset, stream, seed=preset.seed)
     built.model.to(ranks.device)
-    state = load_state(folder / CHECKPOINT_NAME) or TrainingState(stage="train")
-    task = StreamTask(
-        name=stream.name,
-        model=built.model,
-        learning=built.learning,
-        fit=fit,
-        held_out=held_out,
-        settings=preset.training,
-        seed=seed,
-        folder=folder,
-        ranks=ranks,
-        progress=progress,
-    )
+    state = load_state(training.folder / CHECKPOINT_NAME) or TrainingState(stage="train")
+    task = training.task(built.model, built.learning)
     if state.stage == "train":
         length = StagePreset(epochs=built.length.epochs, patience=built.length.patience)
         run_stage(task, "train", length, state)
@@ -100,22 +68,23 @@ def train_clip_stream(
     if not ranks.first:
         return None
     built.model.eval()
+    held_out = training.held_out
     head = _measure_maps(built, held_out, preset, ranks.device)
     clips = decode_patches(held_out.read(spread(held_out.count, _PARITY_CLIPS)))
     clips = np.ascontiguousarray(clips[:, -built.frames * built.channels :])
     deployed = ScoreMaps(built.model)
-    network = folder / NETWORK_NAME
+    network = training.folder / NETWORK_NAME
     error = export_network(
         deployed, network, side=stream.patch, channels=clips.shape[1], samples=clips, sizes=(1, 2)
     )
-    progress.say(
+    training.progress.say(
         f"{stream.name}: {deployed_parameters(deployed)} weights, {built.frames} frames a clip on "
         f"the device; ONNX Runtime and PyTorch differ by {error:.1e} at most"
     )
     golden = latents(deployed, clips)
     return StreamParts(
         name=stream.name,
-        input=built.runtime_input(spec),
+        input=built.runtime_input(training.spec),
         weight=stream.weight,
         learned=LearnedParts(
             network=network,

@@ -12,14 +12,12 @@ After each epoch everything is on disk; a call on the same folder goes on from t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from engines.model_spec import InputSpec
 from trainer.checkpoint import TrainingState, copy_weights, load_state
 from trainer.diagnostics import examine, to_unit_range
 from trainer.distributed import Ranks
@@ -38,8 +36,8 @@ from trainer.models.mixture_prior import MixturePrior
 from trainer.patch_store import PatchStore, decode_patches, spread
 from trainer.preset import Preset
 from trainer.preset_sections import StreamPreset
-from trainer.progress import SilentTraining, TrainingProgress
 from trainer.stream_parts import LearnedParts, StreamParts
+from trainer.stream_training import StreamTraining
 from trainer.training_loop import CHECKPOINT_NAME, StreamTask, run_stage, save
 
 NETWORK_NAME = "encoder.onnx"
@@ -73,31 +71,12 @@ class TrainedStream:
     pruned: int
 
 
-def train_stream(
-    fit: PatchStore,
-    held_out: PatchStore,
-    *,
-    preset: Preset,
-    stream: StreamPreset,
-    spec: InputSpec,
-    folder: Path,
-    seed: int,
-    ranks: Ranks,
-    progress: TrainingProgress | None = None,
-) -> TrainedStream | None:
+def train_stream(training: StreamTraining) -> TrainedStream | None:
     """Train one stream, or go on with it.
 
     Args:
-        fit: Training patches.
-        held_out: Patches of other clips: early stopping, sigma_x^2, choice of the mixture.
-        preset: The recipe.
-        stream: Which of its streams.
-        spec: The runtime's input, measured options included.
-        folder: Checkpoint, history and network of this stream; kept by the caller between calls
-            that shall go on, emptied by it otherwise.
-        seed: Same seed, same weights (on one machine with one number of threads).
-        ranks: This process and the others.
-        progress: Told about each epoch.
+        training: Patches, recipe, folder, processes. Held-out patches decide early stopping,
+            sigma_x^2 and the choice of the mixture.
 
     Returns:
         The stream, on rank 0; None on the others.
@@ -107,21 +86,14 @@ def train_stream(
         DataError: A checkpoint or patch store cannot be read.
         CannotCreateError: The folder cannot be written.
     """
-    state = load_state(folder / CHECKPOINT_NAME) or TrainingState(
+    preset, ranks = training.preset, training.ranks
+    state = load_state(training.folder / CHECKPOINT_NAME) or TrainingState(
         components=preset.model.components
     )
-    task = StreamTask(
-        name=stream.name,
-        model=build_model(preset, stream, components=state.components, seed=seed, ranks=ranks),
-        learning=GmfcLearning(),
-        fit=fit,
-        held_out=held_out,
-        settings=preset.training,
-        seed=seed,
-        folder=folder,
-        ranks=ranks,
-        progress=progress or SilentTraining(),
+    model = build_model(
+        preset, training.stream, components=state.components, seed=preset.seed, ranks=ranks
     )
+    task = training.task(model, GmfcLearning())
     if state.stage == "pretrain":
         run_stage(task, "pretrain", preset.training.pretrain, state)
         _start_mixture(task, preset, state)
@@ -135,7 +107,7 @@ def train_stream(
     task.model.load_state_dict(state.model)
     if not ranks.first:
         return None
-    return _freeze(task, preset, stream, spec, state)
+    return _freeze(task, training, state)
 
 
 def build_model(
@@ -235,13 +207,10 @@ def _mixture_record(task: StreamTask[GmfcVae], result: EmResult) -> dict[str, An
 
 
 def _freeze(
-    task: StreamTask[GmfcVae],
-    preset: Preset,
-    stream: StreamPreset,
-    spec: InputSpec,
-    state: TrainingState,
+    task: StreamTask[GmfcVae], training: StreamTraining, state: TrainingState
 ) -> TrainedStream:
     """Step 5, on rank 0."""
+    preset, stream = training.preset, training.stream
     model = task.model.eval()
     z = encode(model.encoder, task.fit, limit=_PRUNING_PATCHES, device=task.ranks.device)
     gamma = responsibilities(model.prior, z)
@@ -262,7 +231,7 @@ def _freeze(
     )
     parts = StreamParts(
         name=stream.name,
-        input=spec,
+        input=training.spec,
         weight=stream.weight,
         learned=LearnedParts(
             network=network,

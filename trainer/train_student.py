@@ -12,8 +12,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from engines.atomic import replacing
 from trainer.checkpoint import read_checkpoint
+from trainer.feature_settings import StudentPreset
 from trainer.models.student import Student
-from trainer.preset_sections import StudentPreset
 from trainer.progress import TrainingProgress
 from trainer.teaching import Lessons
 

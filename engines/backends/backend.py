@@ -1,13 +1,15 @@
-"""The backend Protocol and the choice of one."""
+"""The backend Protocol, and what every backend on the host asks of a batch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.errors import DataError
 from engines.model_spec import Precision
 
 
@@ -36,3 +38,25 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the network; calling it twice is harmless."""
+
+
+def require_batch(
+    batch: NDArray[np.float32], expected: Sequence[int | str | None], *, where: str
+) -> None:
+    """See that a batch has the network's shape but for its first axis.
+
+    Args:
+        batch: float32, N x ...
+        expected: The network's input shape; what is no number may have any size.
+        where: The network's file, for the message.
+
+    Raises:
+        DataError: It has another shape.
+    """
+    pairs = zip(expected[1:], batch.shape[1:], strict=False)
+    fits = all(not isinstance(want, int) or want == have for want, have in pairs)
+    if len(expected) != batch.ndim or not fits:
+        raise DataError(
+            f"the network wants N x {list(expected[1:])}, the batch is {list(batch.shape)}",
+            where=where,
+        )

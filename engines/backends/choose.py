@@ -52,31 +52,18 @@ Gate = Callable[[Backend], None]
 """Raises DataError if a backend does not give the numbers that the bundle expects."""
 
 
-def _onnxruntime_cpu(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
-    return OnnxRuntimeCpu(
-        input_name=network.input,
-        output_name=network.output,
-        precision=precision,
-        threads=resources.threads,
-    )
+def _on_host(kind: type[OnnxRuntimeCpu | OpenVinoCpu]) -> Maker:
+    """What makes a backend whose batches come from the host's memory."""
 
+    def make(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
+        return kind(
+            input_name=network.input,
+            output_name=network.output,
+            precision=precision,
+            threads=resources.threads,
+        )
 
-def _openvino_cpu(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
-    return OpenVinoCpu(
-        input_name=network.input,
-        output_name=network.output,
-        precision=precision,
-        threads=resources.threads,
-    )
-
-
-def _onnxruntime_cuda(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
-    return OnnxRuntimeCuda(
-        input_name=network.input,
-        output_name=network.output,
-        precision=precision,
-        threads=resources.threads,
-    )
+    return make
 
 
 def _tensorrt(network: NetworkSpec, precision: Precision, resources: Resources) -> Backend:
@@ -92,13 +79,13 @@ def _tensorrt(network: NetworkSpec, precision: Precision, resources: Resources) 
 BACKENDS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
     TENSORRT: (_tensorrt, ("int8", "fp16", "fp32")),
     # FP32 and FP16 are no faster there than in ONNX Runtime, so they only run where asked for.
-    OpenVinoCpu.name: (_openvino_cpu, ("int8", "fp32", "fp16")),
+    OpenVinoCpu.name: (_on_host(OpenVinoCpu), ("int8", "fp32", "fp16")),
     # FP16 and INT8 are no faster than FP32 here, so they only run where FP32 is not there.
-    OnnxRuntimeCpu.name: (_onnxruntime_cpu, ("fp32", "fp16", "int8")),
+    OnnxRuntimeCpu.name: (_on_host(OnnxRuntimeCpu), ("fp32", "fp16", "int8")),
 }
 # Taken when they are asked for by name alone: they stand in for TensorRT where it is missing.
 STAND_INS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
-    ONNXRUNTIME_CUDA: (_onnxruntime_cuda, ("fp16", "fp32")),
+    ONNXRUNTIME_CUDA: (_on_host(OnnxRuntimeCuda), ("fp16", "fp32")),
 }
 
 

@@ -10,6 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from engines.backends.backend import require_batch
 from engines.errors import DataError
 from engines.model_spec import Precision
 
@@ -23,7 +24,6 @@ LOAD_ERRORS = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
-
 
 BLOCK = 16
 """Patches of one run. More gain no speed on a CPU, and the activations of all of them would have to
@@ -95,14 +95,7 @@ class OnnxRuntimeCpu:
         Raises:
             DataError: The batch does not have the network's input shape.
         """
-        expected = self._shape[1:]
-        if any(
-            isinstance(e, int) and e != s for e, s in zip(expected, batch.shape[1:], strict=False)
-        ):
-            raise DataError(
-                f"the network wants N x {expected}, the batch is {list(batch.shape)}",
-                where=str(self._file),
-            )
+        require_batch(batch, self._shape, where=str(self._file))
         size = self.block or max(len(batch), 1)
         blocks = [
             self._session.run([self._output_name], {self._input_name: batch[start : start + size]})

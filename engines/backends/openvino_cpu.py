@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.backends.backend import require_batch
+from engines.backends.onnxruntime_cpu import BLOCK
 from engines.errors import DataError, UnavailableError
 from engines.model_spec import Precision
-
-BLOCK = 16
-"""Patches of one run, as in ONNX Runtime's backend: more would cost memory and gain nothing."""
 
 
 class OpenVinoCpu:
@@ -85,11 +84,7 @@ class OpenVinoCpu:
         Raises:
             DataError: The batch does not have the network's input shape.
         """
-        if not _fits(self._shape, batch.shape):
-            raise DataError(
-                f"the network wants N x {self._shape[1:]}, the batch is {list(batch.shape)}",
-                where=str(self._file),
-            )
+        require_batch(batch, self._shape, where=str(self._file))
         parts = []
         for start in range(0, max(len(batch), 1), BLOCK):
             block = np.ascontiguousarray(batch[start : start + BLOCK], dtype=np.float32)
@@ -114,13 +109,6 @@ def _open_library() -> ModuleType:
         ) from error
     module: ModuleType = openvino
     return module
-
-
-def _fits(expected: list[int | None], found: tuple[int, ...]) -> bool:
-    if len(expected) != len(found):
-        return False
-    pairs = zip(expected[1:], found[1:], strict=True)
-    return all(want is None or want == have for want, have in pairs)
 
 
 def _last_line(error: Exception) -> str:

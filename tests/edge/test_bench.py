@@ -5,15 +5,19 @@ import math
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from support.bundles import tiny_bundle
 from support.clips import MemoryClip
 
 from edge.bench import bench
+from edge.bench_growth import growth
 from edge.cli.bench import bench_command
+from edge.compute import HOST
 from engines.bundle import Bundle
 from engines.errors import DataError, UsageError
+from engines.model_spec import HeadSpec, InputSpec, StreamSpec
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,31 @@ def test_growth_counts_cells_and_tells_all_rows(bundle: Bundle, tmp_path: Path) 
     assert cells == sorted(cells)
     assert cells[-1] > cells[0]
     assert all(float(row[3]) > 0.0 for row in rows)
+
+
+def test_a_table_of_places_is_left_out_where_the_picture_has_another_size(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for the grid that it was learned on; a larger picture has cells that it lacks."""
+    spec = StreamSpec(
+        name="direction",
+        input=InputSpec(kind="direction"),
+        head=HeadSpec(kind="place"),
+        statistics="statistics/direction.npz",
+        weight=1.0,
+    )
+    table = HOST.runner(spec, None, {"log_density": np.zeros((14, 21, 12))})
+    monkeypatch.setattr("edge.bench_growth.open_parts", lambda *_, **__: (HOST, (table,)))
+    rows = growth(bundle, str(folder(tmp_path / "clip", 12)), frames=12)
+    assert {row.changed.split()[0] for row in rows} == {"stride", "window", "mixture"}
+
+
+def test_no_picture_is_made_too_small_for_optical_flow(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.bench_growth.SIZES", (0.25, 0.5))
+    rows = growth(bundle, str(folder(tmp_path / "clip", 8)), frames=8)
+    assert [row.value for row in rows if row.changed == "size"] == ["84 x 56"]
 
 
 @pytest.mark.parametrize("other", [["--compute", "cuda"], ["--gpu-report", "report.json"]])

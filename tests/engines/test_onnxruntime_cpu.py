@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from support.bundles import tiny_bundle
+from support.bundles import tiny_bundle, write_projection
 
 from engines.backends.onnxruntime_cpu import BLOCK, OnnxRuntimeCpu
 from engines.backends.onnxruntime_cuda import OnnxRuntimeCuda
+from engines.backends.openvino_cpu import OpenVinoCpu
+from engines.errors import DataError
 
 
 @pytest.mark.parametrize("count", [0, 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
@@ -53,3 +55,20 @@ def test_a_backend_without_blocks_runs_the_whole_batch(
     backend.infer(batch)
     assert sizes == [BLOCK, BLOCK, 3, 2 * BLOCK + 3]
     assert OnnxRuntimeCuda.block is None
+
+
+@pytest.mark.parametrize("kind", [OnnxRuntimeCpu, OpenVinoCpu])
+@pytest.mark.parametrize("shape", [(2, 3, 28), (2, 3, 28, 27), (2, 1, 28, 28), (2, 3, 28, 28, 1)])
+def test_a_batch_of_another_shape_is_refused_by_its_shape(
+    tmp_path: Path, kind: type[OnnxRuntimeCpu | OpenVinoCpu], shape: tuple[int, ...]
+) -> None:
+    """Also one with an axis too few or too many: not with whatever the library then raises."""
+    if kind is OpenVinoCpu:
+        pytest.importorskip("openvino")
+    write_projection(tmp_path / "network.onnx", seed=0)
+    backend = kind(input_name="patches", output_name="latent", precision="fp32", threads=1)
+    backend.load(tmp_path / "network.onnx")
+    with pytest.raises(DataError, match=r"wants N x \[3, 28, 28\]") as caught:
+        backend.infer(np.zeros(shape, np.float32))
+    assert str(list(shape)) in caught.value.what
+    assert caught.value.where == str(tmp_path / "network.onnx")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import stat
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,26 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(CannotCreateError, match="folder of engines") as error:
         store(PlanCache(tmp_path / "file" / "plans"), key())
     assert "VIGIL_ENGINES" in str(error.value.mend)
+
+
+def test_a_new_folder_is_its_owners_alone_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
+    """Root naming /var/cache must not close it to everybody else."""
+    store(PlanCache(tmp_path / "new"), key())
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old").chmod(0o755)
+    store(PlanCache(tmp_path / "old"), key())
+    assert stat.S_IMODE((tmp_path / "old").stat().st_mode) == 0o755
+
+
+def test_a_folder_that_others_may_write_into_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    with pytest.raises(CannotCreateError, match="others may write") as error:
+        store(PlanCache(tmp_path / "shared"), key())
+    assert "chmod go-w" in str(error.value.mend)
+    assert not list((tmp_path / "shared").iterdir())
+    assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o1777
 
 
 def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import torch
 from trainer.distributed import Ranks, open_ranks, single
 from trainer.patch_store import PatchStore, PatchWriter, encode_patches
 from trainer.preset import Preset
+from trainer.stream_training import StreamTraining
 from trainer.train_stream import TrainedStream, train_stream
 
 SIDE = 8
@@ -70,14 +71,15 @@ def train_tiny(
     preset = preset or tiny_preset()
     with PatchStore(stores / "fit") as fit, PatchStore(stores / "held_out") as held_out:
         return train_stream(
-            fit,
-            held_out,
-            preset=preset,
-            stream=preset.streams[0],
-            spec=preset.streams[0].test_input({"scale": SCALE}),
-            folder=out,
-            seed=seed,
-            ranks=ranks or single("cpu"),
+            StreamTraining(
+                fit=fit,
+                held_out=held_out,
+                preset=preset.model_copy(update={"seed": seed}),
+                stream=preset.streams[0],
+                spec=preset.streams[0].test_input({"scale": SCALE}),
+                folder=out,
+                ranks=ranks or single("cpu"),
+            )
         )
 
 

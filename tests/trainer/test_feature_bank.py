@@ -11,6 +11,8 @@ from support.clips import MemoryClip
 from engines.model_spec import FrameSpec, GateSpec, InputSpec
 from trainer.collect import observe_clip
 from trainer.feature_bank import ClipFeatures, collect_features
+from trainer.feature_stream import point_groups
+from trainer.mixture_choice import Mixture, cross_fit, fitter
 from trainer.progress import SilentTraining
 
 FRAME = FrameSpec(width=168, height=112)
@@ -84,3 +86,37 @@ def test_sampled_frames_are_looked_at_however_seldom_the_device_looks(tmp_path: 
     wanted = [len(cells[""]) for seen, cells, _ in looks if seen.index % 2 == 0]
     assert len(wanted) == 13
     assert len(found.rows) == sum(wanted)
+
+
+def some_features(windows: int, seed: int) -> ClipFeatures:
+    """As they come of a clip, each mirrored one told from its twin by its second value."""
+    place = np.arange(windows)
+    own = np.stack([1000.0 * seed + place, np.zeros(windows)], axis=1).astype(np.float32)
+    return ClipFeatures(own, own + np.float32([0.0, 1.0]), place, place)
+
+
+def test_in_a_single_clip_no_fold_knows_the_mirrored_twins_of_another() -> None:
+    (points,), step = point_groups([some_features(30, 0)])
+    fit = fitter("spherical", seed=0)
+    seen: list[set[float]] = []
+
+    def watched(some: np.ndarray, components: int) -> Mixture:
+        seen.append(set(some[:, 0].tolist()))
+        return fit(some, components)
+
+    crossed = cross_fit([points], watched, folds=3, components=2, seed=0)
+    assert [len(known) for known in seen] == [20, 20, 20]
+    assert set.union(*seen) == set(range(30))
+    own = points[::step]
+    assert own[:, 0].tolist() == list(range(30))
+    assert not own[:, 1].any()
+    assert len(crossed.energies[0][::step]) == 30
+
+
+def test_several_clips_have_their_own_windows_first() -> None:
+    clips = [some_features(5, 1), some_features(3, 2)]
+    groups, step = point_groups(clips)
+    for clip, points in zip(clips, groups, strict=True):
+        windows = len(clip.rows)
+        np.testing.assert_array_equal(points[::step][:windows], clip.features)
+        np.testing.assert_array_equal(points[windows:], clip.mirrored)

@@ -9,9 +9,9 @@ from torch import nn
 
 from engines.errors import DataError
 from trainer.export import export_network
+from trainer.feature_settings import StudentPreset
 from trainer.models.student import Student
 from trainer.open_encoder import TorchEncoder, open_encoder
-from trainer.preset_sections import StudentPreset
 from trainer.progress import SilentTraining
 from trainer.teaching import Lessons, ask
 from trainer.train_student import CHECKPOINT, train_student

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from trainer.ablation.render_html import html_from_table
 from trainer.ablation.run_rows import AblationRequest, Watch, run_rows
 from trainer.ablation.study import Failure, Study, StudyRecord, open_study
 from trainer.ablation.table import AblationTable
+from trainer.cli.command_line import command_for_records
 from trainer.cli.outputs import Outputs
 from trainer.datasets.clip import Dataset
 from trainer.distributed import DeviceChoice, single
@@ -79,7 +79,7 @@ def run_plan(plan: PlanFile, dataset: Dataset, run: PlanRun) -> tuple[Study, lis
         dataset=dataset,
         study=study,
         threads=run.threads,
-        command=shlex.join(["vigil", *sys.argv[1:]]),
+        command=command_for_records(sys.argv[1:]),
         keep_bundles=run.keep_bundles,
     )
     progress = ConsoleTraining()

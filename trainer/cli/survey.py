@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from engines.errors import InternalError, UsageError
 from trainer.cli import options
+from trainer.cli.command_line import command_for_records
 from trainer.cli.outputs import Outputs, output_options
 from trainer.distributed import single
 from trainer.preset import load_preset, preset_names
@@ -124,7 +124,7 @@ def survey(
         out=out,
         ranks=single(),
         threads=threads,
-        command=shlex.join(["vigil", *sys.argv[1:]]),
+        command=command_for_records(sys.argv[1:]),
         keep=keep,
     )
     try:

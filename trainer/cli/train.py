@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import cv2
 from engines.bundle import Bundle
 from engines.errors import UsageError
 from trainer.cli import options
+from trainer.cli.command_line import command_for_records
 from trainer.datasets.layouts import open_dataset
 from trainer.distributed import DeviceChoice, open_ranks
 from trainer.preset import Preset, families, load_preset, preset_names, with_own_features
@@ -106,7 +106,7 @@ def train(
             preset=preset,
             out=out,
             resume=resume,
-            command=_command_line(),
+            command=command_for_records(sys.argv[1:]),
             threads=threads,
             keep_patches=keep_patches,
         )
@@ -136,12 +136,6 @@ def _require_family(preset: Preset, detector: str | None) -> None:
             where="--detector",
             mend=f"leave --detector out, or choose from: {', '.join(families()[detector])}",
         )
-
-
-def _command_line() -> str:
-    """What was typed; of absolute paths only the name, because bundles leave this machine."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return shlex.join(["vigil", *words])
 
 
 def _report(bundle: Bundle) -> None:
