@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
-import signal
 import socket
 import sys
 
 import uvicorn
 
+from edge.child_process import die_with_parent
 from edge.log import configure_logging
 from edge.page.app import Page
 from edge.page.desk import Desk
@@ -28,7 +27,6 @@ CONNECTIONS = 64
 HEADER_BYTES = 16 * 1024
 _KEEP_ALIVE_S = 15
 _NICE = 5  # frames come before viewers
-_PR_SET_PDEATHSIG = 1
 
 
 async def serve(listener: socket.socket, channel: socket.socket) -> None:
@@ -84,10 +82,11 @@ def _config(settings: PageSettings, page: Page) -> uvicorn.Config:
 
 def main() -> None:
     """Take over listener and channel, and serve."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != int(sys.argv[2]):  # the daemon died before the line above
         return
-    os.nice(_NICE)
+    with contextlib.suppress(OSError):  # as a service it may not: seccomp refuses @resources
+        os.nice(_NICE)
     configure_logging()
     listener = socket.socket(fileno=int(sys.argv[1]))
     channel = socket.socket(fileno=os.dup(0))

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 
+from edge.child_process import child_environment
 from edge.page.settings import PageSettings
 from edge.page.wire import Message, pack
 
@@ -18,9 +19,6 @@ SEND_S = 5.0
 _STOP_S = 2.0
 _BACKLOG = 64
 _HEARD_MAX = 4096
-# It must not answer for the daemon to systemd, and needs nobody's password.
-_KEPT_BACK = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-_KEPT_BACK_PREFIX = "VIGIL_"
 
 
 def listen(settings: PageSettings) -> socket.socket:
@@ -68,7 +66,7 @@ class PageProcess:
                 stdout=subprocess.DEVNULL,
                 pass_fds=(listener.fileno(),),
                 start_new_session=True,
-                env=_environment(),
+                env=child_environment(),
             )
             undo.pop_all()
         self._channel = ours
@@ -118,11 +116,3 @@ class PageProcess:
             self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_S)
-
-
-def _environment() -> dict[str, str]:
-    return {
-        key: value
-        for key, value in os.environ.items()
-        if key not in _KEPT_BACK and not key.startswith(_KEPT_BACK_PREFIX)
-    }
