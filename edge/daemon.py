@@ -207,6 +207,7 @@ class Daemon:
             raise InternalError(
                 f"scoring broke: {error.what}", where=error.where, mend=error.mend
             ) from error
+        self._recorder.check()
         if not self._publisher.alive:
             raise InternalError("the publishing thread has ended", mend="see the log above")
         if not going_on and self._group.changing:
@@ -263,7 +264,9 @@ class Daemon:
 
     def _stop_publisher(self) -> None:
         flush_s = self._settings.flush_s
-        self._publisher.stop(flush_s=min(flush_s, STOP_FLUSH_S) if self._stops else flush_s)
+        if self._stops:
+            flush_s = min(flush_s, STOP_FLUSH_S) if self._stops == 1 else 0.0
+        self._publisher.stop(flush_s=flush_s)
 
     def _summary(self) -> RunSummary:
         depth, published = self._outbox.depth(), self._publisher.state

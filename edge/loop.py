@@ -120,7 +120,7 @@ class Loop:
     def _next_due(self, running: Sequence[WatchedCamera]) -> float:
         dues = [camera.feed.due_s() for camera in running if not camera.over]
         known = [due for due in [*dues, self._tick_due(running)] if due is not None]
-        return min(known, default=_LONGEST_WAIT_S)
+        return min([*known, _LONGEST_WAIT_S])
 
     def _tick_due(self, running: Sequence[WatchedCamera]) -> float | None:
         return self._ticker.due_s() if any(camera.feed.live for camera in running) else None

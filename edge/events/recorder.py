@@ -71,7 +71,7 @@ class Recorder:
             self.pictures_dropped += 1
             message = replace(message, peak=None)
         while True:
-            self._check()
+            self.check()
             try:
                 self._queue.put(message, timeout=0.5)
             except queue.Full:
@@ -90,9 +90,14 @@ class Recorder:
             except queue.Full:
                 continue
             self._thread.join()
-        self._check()
+        self.check()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """See that the thread works, before a message is lost to one that does not.
+
+        Raises:
+            VigilError: The thread has failed.
+        """
         if self._failure is not None:
             raise self._failure
 
