@@ -220,6 +220,7 @@ class Daemon:
         if self._read_again is None:
             _log.warning("config_not_read_again", mend="only a configuration file can be")
             return
+        self._observers.tell(lambda one: one.reloading())
         try:
             jobs = self._read_again()
             messages, former = self._group.exchange(jobs)

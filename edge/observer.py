@@ -83,6 +83,9 @@ class Observer:
     def fault(self, fault: CameraFault) -> None:
         """A message about a fault of a camera is in the outbox. From the recorder's thread."""
 
+    def reloading(self) -> None:
+        """The configuration is about to be read again; `regrouped` or `config_refused` follows."""
+
     def regrouped(self, cameras: Iterable[CameraStatus]) -> None:
         """These are the cameras from now on: the configuration was read again."""
 
