@@ -11,6 +11,7 @@ _DOCTOR = "vigil doctor CONFIG tests it"
 _REPORT = "the other parts go on; report it with the traceback"
 
 MENDS: Mapping[str, str] = {
+    "camera_fault": "`why` says it; it is tried again by itself; " + _DOCTOR,
     "camera_lost": "check the file or the camera's power and network; " + _DOCTOR,
     "capture_failed": "check the camera's power, network and login; it is tried again by itself",
     "capture_not_started": "out of processes or memory? systemctl status, free -m",

@@ -102,6 +102,7 @@ class WatchedCamera:
             if change.state in _ENDS:
                 reports += self._finish(_ENDS[change.state])
             reports += self._observe_fault(change.at_s)
+        reports += self._faults.turn(self._clock.monotonic())
         return reports
 
     def admit(self, frame: Frame) -> tuple[bool, list[Message]]:

@@ -28,7 +28,7 @@ from types import TracebackType
 import structlog
 
 from edge.clock import Clock
-from edge.events.event import Payload
+from edge.events.happening import Payload
 from edge.events.identifiers import uuid7
 from edge.publish.clock_repair import distance_s, needs_repair, repaired
 from edge.publish.local_disk import require_local

@@ -1,5 +1,6 @@
 """`vigil run` as a service: a real process and the service manager's side of its socket."""
 
+import json
 import os
 import re
 import signal
@@ -183,4 +184,8 @@ def test_a_password_that_is_wrong_shows_nowhere_either(
             process.wait()
     assert "refuses the login (401)" in err
     assert "wrong-h" not in out + err + str(environment)
-    assert 'cause": "refused' in err  # the fault is told, with its reason
+    lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    (fault,) = [line for line in lines if line["event"] == "camera_fault"]
+    # Where `journalctl -p warning` finds it, with its reason and what mends it.
+    assert (fault["level"], fault["cause"]) == ("warning", "refused")
+    assert "check user and password" in fault["why"]

@@ -154,6 +154,17 @@ def test_a_camera_that_is_given_up_leaves_no_fault_open() -> None:
     assert bench.camera.events == 0
 
 
+def test_another_cause_is_told_in_time_though_the_camera_does_not_change_any_more() -> None:
+    bench = Bench()
+    bench.change("lost", "no_frames")
+    assert bench.change("quarantined", "refused") == []
+    told: list[Message] = []
+    for _ in range(120):
+        bench.clock.turn(1.0)
+        told += bench.camera.follow()
+    assert faults(told) == [("update", "refused", None)]
+
+
 def test_a_recording_that_breaks_is_no_camera_fault() -> None:
     bench = Bench()
     bench.feed.live = False
