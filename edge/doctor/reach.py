@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from pathlib import Path
 
 from edge.capture.live import LiveCamera
 from edge.capture.process import CaptureProcess
@@ -15,14 +14,14 @@ from edge.config_cameras import CameraConfig
 from edge.doctor.check import Finding, from_error, ok
 from edge.launch import broker_settings
 from edge.publish.address import Topics
-from edge.publish.connection import Connection, ConnectionLostError
+from edge.publish.connection import REFUSED_FROM, Connection, ConnectionLostError
+from edge.publish.outbox_file import OUTBOX_NAME
 from edge.publish.publisher import BrokerSettings
 from engines.errors import VigilError
 
 CAMERA_S = 10.0
 BROKER_S = 5.0
 _BACK_S = 1.0
-_REFUSED = 0x80
 
 
 def check_camera(name: str, camera: CameraConfig, *, seconds: float = CAMERA_S) -> Finding:
@@ -149,7 +148,7 @@ def _round_trip(settings: BrokerSettings, topic: str) -> bool:
         while code is None:
             acks = connection.poll(_left(begin, "a message was not acknowledged"))
             code = next((ack.code for ack in acks if ack.mid == mid), None)
-        if code >= _REFUSED:
+        if code >= REFUSED_FROM:
             raise ConnectionLostError(f"the message was refused with code 0x{code:02x}")
         waited_until = time.monotonic() + _BACK_S
         while token not in heard and time.monotonic() < waited_until:
@@ -165,9 +164,10 @@ def _left(begin: float, what: str) -> float:
     return min(left, 0.5)
 
 
-def check_outbox(config: Config, *, name: str = "outbox.sqlite3") -> Finding:
+def check_outbox(config: Config) -> Finding:
     """How much lies in it, from the outside: only the daemon opens it."""
-    path: Path = config.state / name
+    name = OUTBOX_NAME
+    path = config.state / name
     size = sum(
         part.stat().st_size for part in (path, path.with_name(f"{name}-wal")) if part.exists()
     )

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from engines.errors import TemporaryError
 
+OUTBOX_NAME = "outbox.sqlite3"
+"""In a state folder."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (
@@ -51,7 +54,7 @@ def locked(path: Path) -> Iterator[None]:
         OSError: The folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("wb") as lock:
+    with _lock_of(path).open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -61,6 +64,22 @@ def locked(path: Path) -> Iterator[None]:
                 mend="stop it, or give this one another device name or state folder",
             ) from error
         yield
+
+
+def in_use(path: Path) -> bool:
+    """Whether a process has the file open; leaves nothing behind, not even a lock file.
+
+    Raises:
+        OSError: This user may not look.
+    """
+    try:
+        with _lock_of(path).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -126,6 +145,10 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return "unknown"
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
 
 
 def _check(connection: sqlite3.Connection) -> None:
