@@ -30,7 +30,8 @@ from edge.config_broker import HomeAssistantConfig, MqttConfig, OutboxConfig
 from edge.config_cameras import CameraConfig, CameraDefaults
 from edge.config_metrics import MetricsConfig
 from edge.config_page import PageConfig
-from edge.config_values import Count, FilePath, Name, Number, Section, Switch
+from edge.config_values import Count, FilePath, Name, Number, Section, Size, Switch
+from edge.events.media import MEDIA_MAX
 from edge.yaml_positions import MAX_BYTES, Document, Problem, parse
 from engines.errors import ConfigError, InputMissingError
 
@@ -46,6 +47,8 @@ class Config(Section):
         bundle: Folder of the bundle to run.
         state: Folder for the outbox and the pictures, on a local disk.
         media: Folder for the pictures; ``<state>/media`` if not given.
+        media_max: Pictures and clips of all events together; beyond it the oldest go. They also go
+            while the disk has less than 200 MiB free.
         snapshots: Whether pictures are written.
         backend: Backend of the networks.
         threads: Threads of the networks; 0: the backend chooses.
@@ -69,6 +72,7 @@ class Config(Section):
     trusted_keys: FilePath | None = None
     state: FilePath
     media: FilePath | None = None
+    media_max: Annotated[Size, Field(ge=2**20)] = MEDIA_MAX
     snapshots: Switch = True
     backend: str = "auto"
     threads: Annotated[Count, Field(ge=0, le=256)] = 0

@@ -80,7 +80,9 @@ class Daemon:
         self._clock = clock
         self._outbox = OutboxThread(outbox, on_commit=self._on_commit)
         self._publisher = Publisher(settings=settings.broker, outbox=self._outbox, clock=clock)
-        self._recorder = Recorder(folder=settings.media, sink=self._sink)
+        self._recorder = Recorder(
+            folder=settings.media, sink=self._sink, media_max=settings.media_max
+        )
         self._observers = Observers([*self._tellers(outbox), *observers])
         # Plain, because it is set in signal handlers: a lock taken there could be held below.
         self._stops = 0

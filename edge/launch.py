@@ -103,6 +103,7 @@ def open_daemon(
             settings=DaemonSettings(
                 broker=broker,
                 media=config.media_folder,
+                media_max=config.media_max,
                 flush_s=config.mqtt.flush,
                 home_assistant=home.prefix if home.discovery else None,
                 snapshots=config.mqtt.snapshots,
