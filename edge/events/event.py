@@ -191,7 +191,8 @@ def end_after_restart(
 ) -> Payload:
     """The end of an event that was open when the daemon died, from its last message.
 
-    Times of the event itself are kept as they were last known: nobody saw it end.
+    Times of the event itself are kept as they were last known: nobody saw it end. Where these are
+    in doubt they stay so, though the clock may be right by now.
     """
     ended = {key: value for key, value in open_payload.items() if key not in {"stream_id", "seq"}}
     ended.update(
@@ -199,7 +200,7 @@ def end_after_restart(
         rev=int(open_payload["rev"]) + 1,
         reason="daemon_restart",
         ended_at=rfc3339(now),
-        clock=clock,
+        clock="unsynced" if open_payload.get("clock") == "unsynced" else clock,
     )
     return ended
 

@@ -14,6 +14,9 @@ from engines.errors import TemporaryError
 OUTBOX_NAME = "outbox.sqlite3"
 """In a state folder."""
 
+DEAD_LETTERS = 1000
+"""So many of the newest are kept; a broker may refuse every message for years."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (
@@ -127,6 +130,20 @@ def count_waiting(db: sqlite3.Connection) -> tuple[int, int]:
         "SELECT COUNT(*), COALESCE(SUM(LENGTH(payload)), 0) FROM outbox"
     ).fetchone()
     return int(rows), int(size)
+
+
+def keep_dead_letter(db: sqlite3.Connection, seq: int, reason: str) -> None:
+    """Copy a message that no broker will take, for a person to look at; the oldest go."""
+    db.execute(
+        "INSERT OR REPLACE INTO dead_letters "
+        "SELECT seq, topic, ?, payload FROM outbox WHERE seq = ? AND class != 'gap'",
+        (reason, seq),
+    )
+    db.execute(
+        "DELETE FROM dead_letters WHERE seq NOT IN "
+        "(SELECT seq FROM dead_letters ORDER BY seq DESC LIMIT ?)",
+        (DEAD_LETTERS,),
+    )
 
 
 def put_aside(path: Path) -> Path:
