@@ -23,16 +23,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from edge.config_broker import HomeAssistantConfig, MqttConfig, OutboxConfig
 from edge.config_cameras import CameraConfig, CameraDefaults
 from edge.config_metrics import MetricsConfig
 from edge.config_page import PageConfig
-from edge.config_values import Count, FilePath, Name, Number, Section, Size, Switch
+from edge.config_values import Count, FilePath, Name, Number, Section, Size, Switch, as_problem
 from edge.events.media import MEDIA_MAX
 from edge.yaml_positions import MAX_BYTES, Document, Problem, parse
+from engines.backends.choose import require_backend
 from engines.errors import ConfigError, InputMissingError
 
 CONFIG_SCHEMA = 1
@@ -86,6 +87,13 @@ class Config(Section):
     defaults: CameraDefaults = CameraDefaults()
     cameras: Annotated[dict[Name, CameraConfig], Field(min_length=1)]
 
+    @field_validator("backend")
+    @classmethod
+    def _is_backend(cls, value: str) -> str:
+        with as_problem():
+            require_backend(value)
+        return value
+
     @property
     def media_folder(self) -> Path | None:
         """Where pictures go; None: nowhere."""
@@ -104,7 +112,7 @@ class ConfigFileError(ConfigError):
         super().__init__(
             f"{count} in the configuration:\n  {lines}",
             where=file,
-            mend="mend the lines named above; `vigil run --check` tests again",
+            mend=f"mend the lines named above; `vigil run {file} --check` tests again",
         )
 
 

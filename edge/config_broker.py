@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from edge.config_values import Count, Duration, FilePath, Section, Size
+from edge.config_values import Count, Duration, FilePath, Section, Size, as_problem
 from edge.publish.address import BrokerAddress
-from engines.errors import UsageError
 
 
 class MqttConfig(Section):
@@ -49,10 +48,8 @@ class MqttConfig(Section):
     @field_validator("url")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        try:
+        with as_problem():
             BrokerAddress.parse(value)
-        except UsageError as error:
-            raise ValueError(f"{error.what}; {error.mend}") from error
         return value
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.capture.redact import redact
 from edge.capture.timing import DEFAULT_FPS, checked_fps, is_plausible_fps
 from edge.child_process import die_with_parent
 from edge.frames import Frame
@@ -77,7 +78,11 @@ class GstreamerSource:
         try:
             self._words = shlex.split(pipeline)
         except ValueError as error:
-            raise UsageError(f"the pipeline cannot be read: {error}", where=pipeline) from error
+            raise UsageError(
+                f"the pipeline cannot be read: {error}",
+                where=redact(pipeline),
+                mend="write it as for gst-launch-1.0, every quotation mark with its other",
+            ) from error
         self.name = name or "gst:" + (self._words[0] if self._words else "")
         self._given_fps = checked_fps(fps)
         self.fps = self._given_fps or DEFAULT_FPS

@@ -47,7 +47,7 @@ class BrokerAddress:
         shown = f"{parts.scheme}://{parts.hostname or ''}"
         if parts.password is not None:
             raise UsageError("a broker's address must not hold a password", mend=_PASSWORD_MEND)
-        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or port == 0:
             raise UsageError("this is not the address of a broker", where=shown, mend=_MEND)
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise UsageError(
