@@ -207,6 +207,7 @@ class CameraGroup:
             clock=self._clock,
             shape=None if site is None else site.shape,
             threshold=detector.alarm.threshold,
+            budget=detector.budget,
             patience=None if live is None else live.patience,
         )
         self.at_work.append(post.camera)

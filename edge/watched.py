@@ -11,7 +11,7 @@ import structlog
 from edge.capture.camera_state import CameraState, Patience
 from edge.clock import Clock
 from edge.events.clips import ClipKeeper
-from edge.events.event import EndReason
+from edge.events.event import Budget, EndReason
 from edge.events.fault import UNFIT, FaultEnd, FaultTracker
 from edge.events.recorder import Message
 from edge.events.tracker import EventTracker, Report
@@ -48,6 +48,7 @@ class WatchedCamera:
         clock: Time.
         shape: Height and width that its statistics are of; None: of its first frame.
         threshold: For its status.
+        budget: For its status.
         patience: For its status.
     """
 
@@ -63,6 +64,7 @@ class WatchedCamera:
         clock: Clock,
         shape: tuple[int, int] | None = None,
         threshold: float | None = None,
+        budget: Budget | None = None,
         patience: Patience | None = None,
     ) -> None:
         self.name = name
@@ -73,6 +75,7 @@ class WatchedCamera:
         self._tracker = tracker
         self._faults = faults
         self._threshold = threshold
+        self._budget = budget
         self._patience = patience
         self._clips = clips
         self._clock = clock
@@ -169,6 +172,7 @@ class WatchedCamera:
             skipped=self.feed.skipped,
             losses=self._losses,
             threshold=self._threshold,
+            budget=self._budget,
             patience=self._patience,
         )
 

@@ -9,6 +9,7 @@ import pytest
 from support.broker import free_port, wait_until
 from support.page import TOKEN, Stage, chromium, get, status
 
+from edge.events.event import Budget
 from edge.page.settings import PageSettings
 
 pytestmark = pytest.mark.browser
@@ -118,7 +119,8 @@ def test_each_camera_is_measured_by_its_own_threshold(browser: Any, stage: Stage
     with Watched(browser) as tab:
         tab.page.goto(stage.url)
         tab.page.get_by_text("2 of 2 cameras live").wait_for()
-        stage.observer.camera_changed(status("door", threshold=7.5))
+        learned = Budget(per_week=7.0, proven_per_week=45.0, provisional=True)
+        stage.observer.camera_changed(status("door", threshold=7.5, budget=learned))
         tab.page.get_by_text("threshold 7.5").wait_for()
         stage.play("yard", 1.0, 2.0)
         stage.play("door", 1.0, 6.0)
@@ -131,8 +133,18 @@ def test_each_camera_is_measured_by_its_own_threshold(browser: Any, stage: Stage
         yard.locator("svg[aria-label*='threshold 3.0']").wait_for()
         assert "threshold 3.0" in yard.inner_text()
         assert "where a camera has not learned its own" in tab.text(".model")
+        assert door.locator(".promise").inner_text() == (
+            "Threshold learned here: provisional: proven at most 45.0 false alarms a week, "
+            "wanted 7.0."
+        )
+        assert not yard.locator(".promise").is_visible()
         tab.page.reload()  # from the snapshot as from the news
         tab.page.get_by_text("threshold 7.5").wait_for()
+        proven = Budget(per_week=7.0, proven_per_week=6.0, provisional=False)
+        stage.observer.camera_changed(status("yard", threshold=4.0, budget=proven))
+        yard.get_by_text("at most 7.0 false alarms a week").wait_for()
+        # Nobody goes by the bundle's any more, so nobody is told what it would promise.
+        assert "false alarms" not in tab.text(".model")
         assert tab.complaints == []
 
 
