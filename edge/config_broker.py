@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from edge.config_values import Count, Duration, FilePath, Section, Size, as_problem
-from edge.publish.address import BrokerAddress
+from edge.publish.address import PREFIX_PATTERN, BrokerAddress
 
 
 class MqttConfig(Section):
@@ -32,7 +32,7 @@ class MqttConfig(Section):
     url: str = "mqtt://localhost"
     username: Annotated[str, Field(min_length=1)] | None = None
     password_file: FilePath | None = None
-    prefix: Annotated[str, Field(pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+)*$", max_length=64)] = "vigil"
+    prefix: Annotated[str, Field(pattern=PREFIX_PATTERN, max_length=64)] = "vigil"
     protocol: Annotated[
         Literal["auto", "5", "3.1.1"], WithJsonSchema({"enum": ["auto", "5", "3.1.1", 5]})
     ] = "auto"

@@ -19,7 +19,7 @@ from edge.publish.address import BrokerAddress, Login
 from edge.publish.connection import Connection, ConnectionLostError
 from edge.publish.protocol import NoAnswerError, ProtocolChoice
 from edge.publish.tls import TlsFiles
-from engines.errors import UnavailableError
+from engines.errors import RefusedError, UnavailableError
 
 MAX_MESSAGE_BYTES = 256 * 1024
 _MAX_STREAMS = 1000
@@ -108,6 +108,7 @@ class Watcher:
 
         Raises:
             UnavailableError: The first connection fails; later ones are tried again.
+            RefusedError: The broker lets us in and will not send anything.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         reached = False
@@ -144,8 +145,17 @@ class Watcher:
             while deadline is None or time.monotonic() < deadline:
                 left = _POLL_S if deadline is None else deadline - time.monotonic()
                 connection.poll(max(0.0, min(_POLL_S, left)))
+                self._require_subscription(connection)
                 while self._inbox:
                     yield self._inbox.popleft()
+
+    def _require_subscription(self, connection: Connection) -> None:
+        if connection.subscription_refused is not None:
+            raise RefusedError(
+                f"the broker does not let us listen ({connection.subscription_refused})",
+                where=f"{self._address}, {printable(self._topic)}",
+                mend="give this user the right to read the topic in the broker's access list",
+            )
 
     def _on_message(self, topic: str, payload: bytes, _retained: bool) -> None:
         self._inbox.extend(self._reader.read(topic, payload))

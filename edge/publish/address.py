@@ -18,6 +18,7 @@ PASSWORD_VARIABLE = "VIGIL_MQTT_PASSWORD"  # noqa: S105  # the name of a variabl
 CREDENTIAL = "mqtt_password"  # the name of a systemd credential
 PASSWORD_FILE_VARIABLE = "VIGIL_MQTT_PASSWORD_FILE"  # noqa: S105  # as above
 NAME_PATTERN = r"^[a-z0-9_-]{1,32}$"
+PREFIX_PATTERN = r"^[a-z0-9_-]+(/[a-z0-9_-]+)*$"
 
 _MEND = "write mqtt://host or mqtt://host:port (mqtts:// for TLS)"
 _PASSWORD_MEND = (
