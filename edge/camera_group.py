@@ -89,6 +89,11 @@ class CameraGroup:
         return bool(self._leaving) or any(post.camera is None for post in self._posts)
 
     @property
+    def switched_off(self) -> bool:
+        """All of them, by the configuration."""
+        return all(post.job.source is None for post in self._posts)
+
+    @property
     def live(self) -> bool:
         """There are cameras, and not recordings only."""
         return any(camera.feed.live for camera in self.at_work)

@@ -41,7 +41,7 @@ from edge.vitals import Vitals
 from engines.errors import DataError, InternalError, VigilError
 
 STOP_FLUSH_S = 3.0  # a person or systemd waits; what is left goes out at the next start
-_CHANGING_WAIT_S = 0.05  # while the last camera makes room for its successor
+_WAIT_S = 0.05  # while no camera is at work: one makes room for another, or all are off
 
 _log = structlog.get_logger()
 
@@ -172,6 +172,9 @@ class Daemon:
     def run(self) -> RunSummary:
         """Watch until all recordings have ended or, with a live camera, a stop is requested.
 
+        Where the configuration can be read again and has switched all cameras off, that goes on,
+        too: one of them may be switched on.
+
         Raises:
             VigilError: The only recording cannot be opened, the outbox cannot, or something broke;
                 what had happened until then is in the outbox.
@@ -179,6 +182,7 @@ class Daemon:
         with contextlib.ExitStack() as stack:
             stack.callback(self._group.close)
             self._group.open(self._jobs)
+            self._tell_if_off()
             self._outbox.start()
             stack.callback(self._outbox.close)
             self._end_forgotten_events()
@@ -212,9 +216,16 @@ class Daemon:
         self._recorder.check()
         if not self._publisher.alive:
             raise InternalError("the publishing thread has ended", mend="see the log above")
-        if not going_on and self._group.changing:
-            self._announce.wait(_CHANGING_WAIT_S)
-        return going_on or self._group.changing
+        # A service whose cameras are all off waits for the reload that switches one on.
+        off = self._read_again is not None and self._group.switched_off
+        waiting = self._group.changing or off
+        if not going_on and waiting:
+            self._announce.wait(_WAIT_S)
+        return going_on or waiting
+
+    def _tell_if_off(self) -> None:
+        if self._group.switched_off:
+            _log.warning("no_camera_on")
 
     def _reload(self) -> None:
         """Have the cameras that the configuration names now; a wrong one changes nothing."""
@@ -232,6 +243,7 @@ class Daemon:
             self._observers.tell(lambda one: one.config_refused(refusal))
             return
         _log.info("config_applied", cameras=[job.name for job in jobs])
+        self._tell_if_off()
         self._loop.hand_on(messages)
         for status in former:
             self._observers.tell(partial(_tell_change, status))
