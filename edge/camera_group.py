@@ -123,6 +123,7 @@ class CameraGroup:
         for post in [_Post(job, self._view_of(job)) for job in jobs]:
             self._posts.append(post)
             self._begin(post, alone=len(jobs) == 1)
+        self._tell_if_off()
 
     def exchange(self, jobs: Sequence[CameraJob]) -> tuple[list[Message], list[CameraStatus]]:
         """Have these cameras from now on.
@@ -147,6 +148,7 @@ class CameraGroup:
                 messages += self._dismiss(post, post.camera)
                 former.append(post.camera.status())
         self._posts = posts
+        self._tell_if_off()
         return messages, former
 
     def turn(self) -> bool:
@@ -173,6 +175,10 @@ class CameraGroup:
         self.end()  # first all of them: one that hangs must not hold up the ends of the others
         for post in [*self._posts, *self._leaving]:
             self._close(post)
+
+    def _tell_if_off(self) -> None:
+        if self.switched_off:
+            _log.warning("no_camera_on")
 
     def _dismiss(self, post: _Post, camera: WatchedCamera) -> list[Message]:
         messages = [] if camera.over else camera.retire_for_another()

@@ -172,9 +172,6 @@ class Daemon:
     def run(self) -> RunSummary:
         """Watch until all recordings have ended or, with a live camera, a stop is requested.
 
-        Where the configuration can be read again and has switched all cameras off, that goes on,
-        too: one of them may be switched on.
-
         Raises:
             VigilError: The only recording cannot be opened, the outbox cannot, or something broke;
                 what had happened until then is in the outbox.
@@ -182,7 +179,6 @@ class Daemon:
         with contextlib.ExitStack() as stack:
             stack.callback(self._group.close)
             self._group.open(self._jobs)
-            self._tell_if_off()
             self._outbox.start()
             stack.callback(self._outbox.close)
             self._end_forgotten_events()
@@ -223,10 +219,6 @@ class Daemon:
             self._announce.wait(_WAIT_S)
         return going_on or waiting
 
-    def _tell_if_off(self) -> None:
-        if self._group.switched_off:
-            _log.warning("no_camera_on")
-
     def _reload(self) -> None:
         """Have the cameras that the configuration names now; a wrong one changes nothing."""
         self._reloads_done = self._reloads
@@ -243,7 +235,6 @@ class Daemon:
             self._observers.tell(lambda one: one.config_refused(refusal))
             return
         _log.info("config_applied", cameras=[job.name for job in jobs])
-        self._tell_if_off()
         self._loop.hand_on(messages)
         for status in former:
             self._observers.tell(partial(_tell_change, status))
