@@ -204,5 +204,8 @@ def test_changes_are_told_once_with_the_time_at_which_they_happened() -> None:
     told = bench.camera.changed()
     assert told is not None
     assert (told.state, told.since) == ("live", happened)
+    for fps, told_again in ((9.0, False), (12.0, False), (4.0, True), (None, True), (4.0, True)):
+        bench.feed.fps = fps
+        assert (bench.camera.changed() is not None) == told_again, fps
     bench.feed.flags.append("dark")
     assert bench.camera.changed() is not None
