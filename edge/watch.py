@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from edge.publish.address import BrokerAddress, Login
 from edge.publish.connection import Connection, ConnectionLostError
-from edge.publish.protocol import NoAnswerError, ProtocolChoice
+from edge.publish.protocol import ProtocolChoice, await_answer
 from edge.publish.tls import TlsFiles
 from engines.errors import RefusedError, UnavailableError
 
@@ -26,8 +26,6 @@ _MAX_STREAMS = 1000
 _MAX_STREAM_ID = 64  # letters; ours have 36
 _MAX_SEQ = 2**63 - 1  # what the sender's database can count to
 _MAX_DEPTH = 16  # of nested lists and objects; ours have 3
-_ANSWER_S = 10.0
-_FIRST_ANSWER_S = 3.0  # while it is not known which version of MQTT the broker can read
 _RETRY_S = 1.0
 _POLL_S = 0.5
 
@@ -139,7 +137,7 @@ class Watcher:
             tls=self._tls,
             on_message=self._on_message,
         ) as connection:
-            self._await_answer(connection)
+            await_answer(connection, self._protocol)
             connection.subscribe(self._topic)
             yield Heard(f"listening at {self._address} for {printable(self._topic)}")
             while deadline is None or time.monotonic() < deadline:
@@ -159,15 +157,6 @@ class Watcher:
 
     def _on_message(self, topic: str, payload: bytes, _retained: bool) -> None:
         self._inbox.extend(self._reader.read(topic, payload))
-
-    def _await_answer(self, connection: Connection) -> None:
-        allowed_s = _ANSWER_S if self._protocol.known else _FIRST_ANSWER_S
-        answer_by = time.monotonic() + allowed_s
-        while not connection.established:
-            if time.monotonic() > answer_by:
-                raise NoAnswerError(f"no answer within {allowed_s:g} s")
-            connection.poll(_POLL_S)
-        self._protocol.accepted()
 
 
 def describe(payload: dict[str, Any]) -> str:

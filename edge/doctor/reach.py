@@ -16,6 +16,7 @@ from edge.launch import broker_settings
 from edge.publish.address import Topics
 from edge.publish.connection import REFUSED_FROM, Connection, ConnectionLostError
 from edge.publish.outbox_file import OUTBOX_NAME
+from edge.publish.protocol import ProtocolChoice, await_answer
 from edge.publish.publisher import BrokerSettings
 from engines.errors import VigilError
 
@@ -102,7 +103,7 @@ def check_broker(config: Config) -> Finding:
     topic = f"{Topics(config.device, config.mqtt.prefix).root}/doctor"
     begin = time.monotonic()
     try:
-        came_back = _round_trip(settings, topic)
+        came_back = _in_either_protocol(settings, topic)
     except (ConnectionLostError, VigilError) as error:
         return Finding(
             "broker",
@@ -122,7 +123,18 @@ def check_broker(config: Config) -> Finding:
     return ok("broker", f"{took} and sent it back")
 
 
-def _round_trip(settings: BrokerSettings, topic: str) -> bool:
+def _in_either_protocol(settings: BrokerSettings, topic: str) -> bool:
+    """As the daemon: in MQTT 5, or in 3.1.1 if the broker cannot do that."""
+    protocol = ProtocolChoice(settings.protocol)
+    while True:
+        try:
+            return _round_trip(settings, protocol, topic)
+        except ConnectionLostError as error:
+            if not protocol.other_after(error):
+                raise
+
+
+def _round_trip(settings: BrokerSettings, protocol: ProtocolChoice, topic: str) -> bool:
     """Publish to ourselves; whether it came back. Not retained, so nothing stays behind.
 
     Raises:
@@ -130,18 +142,17 @@ def _round_trip(settings: BrokerSettings, topic: str) -> bool:
     """
     token = secrets.token_hex(8).encode()
     heard: list[bytes] = []
-    begin = time.monotonic()
     # A client of another name: the daemon's own connection must not be taken over.
     with Connection(
         address=settings.address,
         login=settings.login,
         client_id=f"vigil-doctor-{secrets.token_hex(4)}",
-        protocol=settings.protocol or "5",
+        protocol=protocol.current,
         tls=settings.tls,
         on_message=lambda _topic, payload, _retained: heard.append(payload),
     ) as connection:
-        while not connection.established:
-            connection.poll(_left(begin, "no answer to the login"))
+        await_answer(connection, protocol)
+        begin = time.monotonic()
         connection.subscribe(topic)
         mid = connection.publish(topic, token)
         code: int | None = None
