@@ -1,6 +1,8 @@
 """The page in a real browser: a headless Chromium, driven through the keyboard and watched."""
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -258,6 +260,34 @@ def test_it_comes_back_by_itself_after_the_daemon_restarts(browser: Any, tmp_pat
             assert "2 of 2 cameras live" in tab.text("#summary")
         # What the browser itself says about refused connections is the only complaint.
         assert all("ERR_" in complaint for complaint in tab.complaints), tab.complaints
+
+
+SLOW_FETCH = """
+const real = window.fetch;
+window.asked = 0;
+window.fetch = (...all) => new Promise((done) => {
+  setTimeout(() => { window.asked += 1; done(real(...all)); }, 6000);
+});
+"""
+
+
+def test_a_late_word_on_a_lost_connection_does_not_undo_the_new_one(
+    browser: Any, stage: Stage
+) -> None:
+    with Watched(browser) as tab:
+        tab.page.add_init_script(SLOW_FETCH)  # the question why it was lost takes its time
+        tab.page.goto(stage.url)
+        tab.page.get_by_text("2 of 2 cameras live").wait_for()
+        process = stage.observer._pump._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        tab.wait("() => window.asked > 0")
+        tab.page.get_by_text("2 of 2 cameras live").wait_for()
+        stage.event("door")
+        tab.page.locator("#events li").wait_for()
+        tab.page.wait_for_timeout(500)
+        assert "2 of 2 cameras live" in tab.text("#summary")
+        assert not tab.page.locator("#trouble").is_visible()
 
 
 def test_a_daemon_that_does_not_look_any_more_is_told(
