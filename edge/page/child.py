@@ -43,10 +43,12 @@ async def serve(listener: socket.socket, channel: socket.socket) -> None:
     desk = Desk(settings.viewers, told=tell)
 
     async def follow() -> None:
-        while (news := await unpack(reader)) is not None:
-            desk.take(*news)
-        server.should_exit = True
-        desk.hub.wake()
+        try:
+            while (news := await unpack(reader)) is not None:
+                desk.take(*news)
+        finally:  # without news there is nothing to serve, whatever ended them
+            server.should_exit = True
+            desk.hub.wake()
 
     page = Page(settings, desk, closing=lambda: server.should_exit)
     server = uvicorn.Server(_config(settings, page))

@@ -16,6 +16,8 @@ from edge.page.wire import Message, pack
 
 SEND_S = 5.0
 """A process that takes nothing for so long hangs."""
+START_S = 60.0
+"""A new one imports its libraries first, and the board is more than the socket holds."""
 _STOP_S = 2.0
 _BACKLOG = 64
 _HEARD_MAX = 4096
@@ -70,7 +72,6 @@ class PageProcess:
             )
             undo.pop_all()
         self._channel = ours
-        self._channel.settimeout(SEND_S)
         self._poll = select.poll()
         self._poll.register(self._channel, select.POLLIN)
         with contextlib.suppress(OSError):  # it has died already: `alive` tells
@@ -86,12 +87,13 @@ class PageProcess:
         """Whether it runs."""
         return self._process.poll() is None
 
-    def send(self, message: Message, data: bytes = b"") -> None:
-        """Tell it something; blocks for `SEND_S` at most.
+    def send(self, message: Message, data: bytes = b"", *, patience_s: float | None = None) -> None:
+        """Tell it something; blocks for `SEND_S` at most, if nothing else is given.
 
         Raises:
-            OSError: It has gone, or hangs.
+            OSError: It has gone, or hangs. It may have half of the message, so it is of no use.
         """
+        self._channel.settimeout(SEND_S if patience_s is None else patience_s)
         self._channel.sendall(pack(message, data))
 
     def hear(self) -> None:

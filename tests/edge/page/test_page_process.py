@@ -134,6 +134,33 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     assert [event["phase"] for event in kept] == ["end"]
 
 
+def test_a_large_board_waits_for_a_process_that_is_slow_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Less than the imports of the process take, on any machine; and more than a socket holds.
+    monkeypatch.setattr("edge.page.process.SEND_S", 0.05)
+    events = [
+        {
+            "id": f"e{number}",
+            "phase": "end",
+            "rev": 2,
+            "camera": "yard",
+            "started_at": "2026-07-01T21:14:03.120Z",
+            "why": "x" * 10_000,
+        }
+        for number in range(200)
+    ]
+    (tmp_path / "page_events.json").write_text(json.dumps(events))
+    with Stage(tmp_path, PageSettings(port=0)) as one:
+        first = one.observer._pump._process
+        monkeypatch.setattr("edge.page.process.SEND_S", 5.0)
+        wait_until(lambda: len(get(one.port, "/api/v1/state").json()["events"]) == 200)
+        wait_until(lambda: len(get(one.port, "/api/v1/state").json()["cameras"]) == 2)
+        state = get(one.port, "/api/v1/state").json()
+        assert [camera["name"] for camera in state["cameras"]] == ["yard", "door"]
+        assert one.observer._pump._process is first
+
+
 UNDER_THE_UNIT = """
 import os, sys
 from pathlib import Path
