@@ -109,6 +109,16 @@ class SiteStore:
             )
         return read_site(self._path(number))
 
+    def require_writable(self) -> None:
+        """See that a calibration can be kept, before anybody spends a day on learning one.
+
+        Raises:
+            CannotCreateError: The folder cannot be written.
+        """
+        probe = self.folder / ".writable"
+        write_bytes(probe, b"")
+        probe.unlink()
+
     def propose(self, calibration: SiteCalibration) -> int:
         """Keep a new calibration without using it; its number.
 

@@ -89,6 +89,11 @@ class CameraGroup:
         return bool(self._leaving) or any(post.camera is None for post in self._posts)
 
     @property
+    def switched_off(self) -> bool:
+        """All of them, by the configuration."""
+        return all(post.job.source is None for post in self._posts)
+
+    @property
     def live(self) -> bool:
         """There are cameras, and not recordings only."""
         return any(camera.feed.live for camera in self.at_work)
@@ -118,6 +123,7 @@ class CameraGroup:
         for post in [_Post(job, self._view_of(job)) for job in jobs]:
             self._posts.append(post)
             self._begin(post, alone=len(jobs) == 1)
+        self._tell_if_off()
 
     def exchange(self, jobs: Sequence[CameraJob]) -> tuple[list[Message], list[CameraStatus]]:
         """Have these cameras from now on.
@@ -142,6 +148,7 @@ class CameraGroup:
                 messages += self._dismiss(post, post.camera)
                 former.append(post.camera.status())
         self._posts = posts
+        self._tell_if_off()
         return messages, former
 
     def turn(self) -> bool:
@@ -168,6 +175,10 @@ class CameraGroup:
         self.end()  # first all of them: one that hangs must not hold up the ends of the others
         for post in [*self._posts, *self._leaving]:
             self._close(post)
+
+    def _tell_if_off(self) -> None:
+        if self.switched_off:
+            _log.warning("no_camera_on")
 
     def _dismiss(self, post: _Post, camera: WatchedCamera) -> list[Message]:
         messages = [] if camera.over else camera.retire_for_another()
@@ -207,6 +218,7 @@ class CameraGroup:
             clock=self._clock,
             shape=None if site is None else site.shape,
             threshold=detector.alarm.threshold,
+            budget=detector.budget,
             patience=None if live is None else live.patience,
         )
         self.at_work.append(post.camera)

@@ -23,15 +23,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from edge.config_broker import HomeAssistantConfig, MqttConfig, OutboxConfig
 from edge.config_cameras import CameraConfig, CameraDefaults
 from edge.config_metrics import MetricsConfig
 from edge.config_page import PageConfig
-from edge.config_values import Count, FilePath, Name, Number, Section, Switch
+from edge.config_values import Count, FilePath, Name, Number, Section, Size, Switch, as_problem
+from edge.events.media import MEDIA_MAX
 from edge.yaml_positions import MAX_BYTES, Document, Problem, parse
+from engines.backends.choose import require_backend
 from engines.errors import ConfigError, InputMissingError
 
 CONFIG_SCHEMA = 1
@@ -46,6 +48,8 @@ class Config(Section):
         bundle: Folder of the bundle to run.
         state: Folder for the outbox and the pictures, on a local disk.
         media: Folder for the pictures; ``<state>/media`` if not given.
+        media_max: Pictures and clips of all events together; beyond it the oldest go. They also go
+            while the disk has less than 200 MiB free.
         snapshots: Whether pictures are written.
         backend: Backend of the networks.
         threads: Threads of the networks; 0: the backend chooses.
@@ -69,6 +73,7 @@ class Config(Section):
     trusted_keys: FilePath | None = None
     state: FilePath
     media: FilePath | None = None
+    media_max: Annotated[Size, Field(ge=2**20)] = MEDIA_MAX
     snapshots: Switch = True
     backend: str = "auto"
     threads: Annotated[Count, Field(ge=0, le=256)] = 0
@@ -81,6 +86,13 @@ class Config(Section):
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     defaults: CameraDefaults = CameraDefaults()
     cameras: Annotated[dict[Name, CameraConfig], Field(min_length=1)]
+
+    @field_validator("backend")
+    @classmethod
+    def _is_backend(cls, value: str) -> str:
+        with as_problem():
+            require_backend(value)
+        return value
 
     @property
     def media_folder(self) -> Path | None:
@@ -100,7 +112,7 @@ class ConfigFileError(ConfigError):
         super().__init__(
             f"{count} in the configuration:\n  {lines}",
             where=file,
-            mend="mend the lines named above; `vigil run --check` tests again",
+            mend=f"mend the lines named above; `vigil run {file} --check` tests again",
         )
 
 

@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from edge.config_values import Count, Duration, FilePath, Section, Size
-from edge.publish.address import BrokerAddress
-from engines.errors import UsageError
+from edge.config_values import Count, Duration, FilePath, Section, Size, as_problem
+from edge.publish.address import PREFIX_PATTERN, BrokerAddress
 
 
 class MqttConfig(Section):
@@ -33,7 +32,7 @@ class MqttConfig(Section):
     url: str = "mqtt://localhost"
     username: Annotated[str, Field(min_length=1)] | None = None
     password_file: FilePath | None = None
-    prefix: Annotated[str, Field(pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+)*$", max_length=64)] = "vigil"
+    prefix: Annotated[str, Field(pattern=PREFIX_PATTERN, max_length=64)] = "vigil"
     protocol: Annotated[
         Literal["auto", "5", "3.1.1"], WithJsonSchema({"enum": ["auto", "5", "3.1.1", 5]})
     ] = "auto"
@@ -49,10 +48,8 @@ class MqttConfig(Section):
     @field_validator("url")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        try:
+        with as_problem():
             BrokerAddress.parse(value)
-        except UsageError as error:
-            raise ValueError(f"{error.what}; {error.mend}") from error
         return value
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from edge.capture.camera_state import Patience
 from edge.capture.gstreamer import csi_pipeline
 from edge.capture.live import LiveCamera
 from edge.capture.login import address_with_login
-from edge.capture.source import is_live_address
+from edge.capture.source import is_live_address, open_source
 from edge.config_values import (
     Count,
     Duration,
@@ -23,10 +23,10 @@ from edge.config_values import (
     Size,
     Switch,
     absolute,
+    as_problem,
 )
 from edge.events.film import FilmSpec
 from edge.scoring.cell_rules import CellRules, Zone
-from engines.errors import UsageError
 
 
 class ClipConfig(Section):
@@ -147,12 +147,9 @@ class CameraConfig(CameraDefaults):
     @classmethod
     def _from_folder(cls, value: str, info: ValidationInfo) -> str:
         """Relative paths count from the configuration's folder; URLs and devices stay."""
-        if value.startswith("csi:"):
-            try:
-                csi_pipeline(value)
-            except UsageError as error:
-                raise ValueError(f"{error.what}; {error.mend}") from error
-        if "://" in value or is_live_address(value):
+        if "://" in value or is_live_address(value) or value.startswith("csi:"):
+            with as_problem():
+                csi_pipeline(value) if value.startswith("csi:") else open_source(value)
             return value
         return str(absolute(Path(value), info))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from pydantic import (
 
 from edge.publish.address import NAME_PATTERN
 from edge.scoring.cell_rules import area
+from engines.errors import VigilError
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -58,6 +60,15 @@ def absolute(path: Path, info: ValidationInfo) -> Path:
         return folder / path.expanduser()
     except RuntimeError:
         raise ValueError("this user has no home folder here; write the path out") from None
+
+
+@contextlib.contextmanager
+def as_problem() -> Iterator[None]:
+    """An error of the runtime inside a validator is a problem of this value."""
+    try:
+        yield
+    except VigilError as error:
+        raise ValueError("; ".join(part for part in (error.what, error.mend) if part)) from error
 
 
 Switch = Annotated[bool, Field(strict=True)]

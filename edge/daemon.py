@@ -41,7 +41,7 @@ from edge.vitals import Vitals
 from engines.errors import DataError, InternalError, VigilError
 
 STOP_FLUSH_S = 3.0  # a person or systemd waits; what is left goes out at the next start
-_CHANGING_WAIT_S = 0.05  # while the last camera makes room for its successor
+_WAIT_S = 0.05  # while no camera is at work: one makes room for another, or all are off
 
 _log = structlog.get_logger()
 
@@ -80,7 +80,9 @@ class Daemon:
         self._clock = clock
         self._outbox = OutboxThread(outbox, on_commit=self._on_commit)
         self._publisher = Publisher(settings=settings.broker, outbox=self._outbox, clock=clock)
-        self._recorder = Recorder(folder=settings.media, sink=self._sink)
+        self._recorder = Recorder(
+            folder=settings.media, sink=self._sink, media_max=settings.media_max
+        )
         self._observers = Observers([*self._tellers(outbox), *observers])
         # Plain, because it is set in signal handlers: a lock taken there could be held below.
         self._stops = 0
@@ -207,11 +209,15 @@ class Daemon:
             raise InternalError(
                 f"scoring broke: {error.what}", where=error.where, mend=error.mend
             ) from error
+        self._recorder.check()
         if not self._publisher.alive:
             raise InternalError("the publishing thread has ended", mend="see the log above")
-        if not going_on and self._group.changing:
-            self._announce.wait(_CHANGING_WAIT_S)
-        return going_on or self._group.changing
+        # A service whose cameras are all off waits for the reload that switches one on.
+        off = self._read_again is not None and self._group.switched_off
+        waiting = self._group.changing or off
+        if not going_on and waiting:
+            self._announce.wait(_WAIT_S)
+        return going_on or waiting
 
     def _reload(self) -> None:
         """Have the cameras that the configuration names now; a wrong one changes nothing."""
@@ -219,6 +225,7 @@ class Daemon:
         if self._read_again is None:
             _log.warning("config_not_read_again", mend="only a configuration file can be")
             return
+        self._observers.tell(lambda one: one.reloading())
         try:
             jobs = self._read_again()
             messages, former = self._group.exchange(jobs)
@@ -263,7 +270,9 @@ class Daemon:
 
     def _stop_publisher(self) -> None:
         flush_s = self._settings.flush_s
-        self._publisher.stop(flush_s=min(flush_s, STOP_FLUSH_S) if self._stops else flush_s)
+        if self._stops:
+            flush_s = min(flush_s, STOP_FLUSH_S) if self._stops == 1 else 0.0
+        self._publisher.stop(flush_s=flush_s)
 
     def _summary(self) -> RunSummary:
         depth, published = self._outbox.depth(), self._publisher.state

@@ -13,6 +13,7 @@ from edge.capture.process import Capture
 from edge.capture.source import Source
 from edge.capture.supervisor import MEMORY_MAX
 from edge.events.film import FilmSpec
+from edge.events.media import MEDIA_MAX
 from edge.events.tracker import Detector
 from edge.frames import Frame, ScoreMap
 from edge.publish.publisher import BrokerSettings
@@ -91,6 +92,7 @@ class DaemonSettings:
     Attributes:
         broker: How to reach the broker, and the topics.
         media: Folder for pictures; None: none are written.
+        media_max: Bytes of all pictures and clips there; beyond it the oldest go.
         flush_s: How long a run that has ended by itself waits for the broker.
         home_assistant: Discovery prefix of Home Assistant; None: it is told nothing.
         snapshots: The newest event's picture of each camera goes to a retained topic.
@@ -100,6 +102,7 @@ class DaemonSettings:
 
     broker: BrokerSettings
     media: Path | None
+    media_max: int = MEDIA_MAX
     flush_s: float = 10.0
     home_assistant: str | None = None
     snapshots: bool = False

@@ -32,6 +32,7 @@ from edge.probe import Probe
 from edge.publish.address import Topics, find_login
 from edge.publish.home_assistant import birth_topic
 from edge.publish.outbox import Bounds, Outbox
+from edge.publish.outbox_file import OUTBOX_NAME
 from edge.publish.publisher import BrokerSettings
 from edge.publish.tls import TlsFiles
 from edge.site import site_of
@@ -40,7 +41,6 @@ from edge.watchdog import Watchdog
 from engines.bundle import Bundle
 from engines.errors import DataError
 
-OUTBOX_NAME = "outbox.sqlite3"
 # Loading an engine takes seconds, building one minutes; after this a start hangs.
 START_LIMIT_S = 900.0
 
@@ -103,6 +103,7 @@ def open_daemon(
             settings=DaemonSettings(
                 broker=broker,
                 media=config.media_folder,
+                media_max=config.media_max,
                 flush_s=config.mqtt.flush,
                 home_assistant=home.prefix if home.discovery else None,
                 snapshots=config.mqtt.snapshots,

@@ -11,6 +11,7 @@ _DOCTOR = "vigil doctor CONFIG tests it"
 _REPORT = "the other parts go on; report it with the traceback"
 
 MENDS: Mapping[str, str] = {
+    "camera_fault": "`why` says it; it is tried again by itself; " + _DOCTOR,
     "camera_lost": "check the file or the camera's power and network; " + _DOCTOR,
     "capture_failed": "check the camera's power, network and login; it is tried again by itself",
     "capture_not_started": "out of processes or memory? systemctl status, free -m",
@@ -30,6 +31,7 @@ MENDS: Mapping[str, str] = {
     "mqtt_refused": "check user, password and the broker's access list; " + _DOCTOR,
     "mqtt_too_large": "raise the broker's limit (mosquitto: max_packet_size)",
     "mqtt_topic_refused": "let the broker's access list take this topic; " + _DOCTOR,
+    "no_camera_on": "set `enabled: true` in the configuration, then systemctl reload vigil@NAME",
     "notify_failed": "systemd does not hear us; is it Type=notify? systemctl restart vigil@NAME",
     "observer_failed": "the other parts go on, or the daemon is restarted; report the traceback",
     "outbox_has_no_reserve": "is the disk full? df -h; events may be lost when it is",

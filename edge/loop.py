@@ -13,6 +13,7 @@ import structlog
 
 from edge.clock import Clock
 from edge.daemon_settings import Scorer
+from edge.events.event import Event
 from edge.events.fault import CameraFault
 from edge.events.recorder import Message, Recorder
 from edge.frames import Frame, ScoreMap
@@ -120,7 +121,7 @@ class Loop:
     def _next_due(self, running: Sequence[WatchedCamera]) -> float:
         dues = [camera.feed.due_s() for camera in running if not camera.over]
         known = [due for due in [*dues, self._tick_due(running)] if due is not None]
-        return min(known, default=_LONGEST_WAIT_S)
+        return min([*known, _LONGEST_WAIT_S])
 
     def _tick_due(self, running: Sequence[WatchedCamera]) -> float | None:
         return self._ticker.due_s() if any(camera.feed.live for camera in running) else None
@@ -139,22 +140,27 @@ class Loop:
         for message in messages:
             self._recorder.submit(message)
             if isinstance(message, CameraFault):
-                _log.info(
-                    f"camera_fault_{message.phase}",
-                    camera=message.camera,
-                    id=message.id,
-                    state=message.state,
-                    cause=message.cause,
-                    reason=message.reason,
-                )
-                continue
-            event = message.event
-            _log.info(
-                f"event_{event.phase}",
-                camera=event.camera,
-                id=event.id,
-                at_s=round(event.position_s, 2),
-                score=round(event.peak_score, 2),
-                threshold=round(event.threshold, 2),
-                why=event.why,
-            )
+                _log_fault(message)
+            else:
+                _log_event(message.event)
+
+
+def _log_fault(fault: CameraFault) -> None:
+    """A camera that is not watched is what a person is called for."""
+    facts = {"camera": fault.camera, "id": fault.id, "state": fault.state, "cause": fault.cause}
+    if fault.phase == "end":
+        _log.info("camera_fault_over", **facts, reason=fault.reason)
+    else:
+        _log.warning("camera_fault", **facts, why=fault.why)
+
+
+def _log_event(event: Event) -> None:
+    _log.info(
+        f"event_{event.phase}",
+        camera=event.camera,
+        id=event.id,
+        at_s=round(event.position_s, 2),
+        score=round(event.peak_score, 2),
+        threshold=round(event.threshold, 2),
+        why=event.why,
+    )

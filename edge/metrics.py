@@ -131,6 +131,8 @@ class Metrics(Observer):
             self._losses.labels(status.name, status.reason or "unknown").inc(fresh)
         self._lost_before[status.name] = status.losses
         self._asked.statuses[status.name] = status
+        if status.state == "disabled":  # or an age would grow of which nobody expects a score
+            self._asked.scored_s.pop(status.name, None)
 
     def scored(self, camera: str, frame: Frame, scored: ScoreMap) -> None:
         """Count a frame."""

@@ -1,13 +1,15 @@
 """Serves `/metrics` to a scraper: a small HTTP server in threads of its own.
 
-At most so many requests at once, each with a time limit: a client that hangs holds a thread for a
-moment and nothing else.
+At most so many requests at once, each with a time limit for all of it: a client that hangs, or
+sends a letter now and then, holds a thread for a moment and nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -80,6 +82,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, bind: tuple[str, int], registry: CollectorRegistry) -> None:
         self.registry = registry
         self.room = threading.BoundedSemaphore(MOST_CLIENTS)
+        self._until: dict[socket.socket, float] = {}  # of requests under way, monotonic
         if ":" in bind[0]:
             self.address_family = socket.AF_INET6
         super().__init__(bind, _Handler)
@@ -88,12 +91,22 @@ class _Server(ThreadingHTTPServer):
         if not self.room.acquire(blocking=False):
             self.shutdown_request(request)
             return
+        self._until[request] = time.monotonic() + REQUEST_S
         super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Called between requests and while there are none: cut off who takes too long."""
+        now_s = time.monotonic()
+        for request, until_s in self._until.copy().items():
+            if now_s > until_s:
+                with contextlib.suppress(OSError):  # it has ended meanwhile
+                    request.shutdown(socket.SHUT_RDWR)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._until.pop(request, None)
             self.room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:

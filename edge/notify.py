@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 
 import structlog
@@ -45,8 +46,16 @@ class Notifier:
         return self._socket is not None
 
     def ready(self) -> None:
-        """Starting is over; from now on the watchdog counts."""
+        """Starting, or reading the configuration again, is over; the watchdog counts."""
         self._send("READY=1")
+
+    def reloading(self) -> None:
+        """The configuration is read again, until the next `ready`.
+
+        The time belongs to the same message: managers from 253 on (`Type=notify-reload`) tell by it
+        which of two reloads is meant; older ones do not look at it.
+        """
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def alive(self) -> None:
         """Feed the watchdog."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from edge.capture.camera_state import CameraState, Patience
-from edge.events.event import Event
+from edge.events.event import Budget, Event
 from edge.events.fault import CameraFault
 from edge.frames import Frame, ScoreMap
 from engines.errors import InternalError, VigilError
@@ -39,6 +39,7 @@ class CameraStatus:
         skipped: Frames that could not be decoded.
         losses: How often the camera was lost.
         threshold: Scores above it alarm; None: not known.
+        budget: What the threshold promises; None: not known.
         patience: When a live camera is taken for lost; None: a recording.
     """
 
@@ -53,6 +54,7 @@ class CameraStatus:
     skipped: int = 0
     losses: int = 0
     threshold: float | None = None
+    budget: Budget | None = None
     patience: Patience | None = None
 
 
@@ -82,6 +84,9 @@ class Observer:
 
     def fault(self, fault: CameraFault) -> None:
         """A message about a fault of a camera is in the outbox. From the recorder's thread."""
+
+    def reloading(self) -> None:
+        """The configuration is about to be read again; `regrouped` or `config_refused` follows."""
 
     def regrouped(self, cameras: Iterable[CameraStatus]) -> None:
         """These are the cameras from now on: the configuration was read again."""

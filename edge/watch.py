@@ -17,17 +17,15 @@ from uuid import uuid4
 
 from edge.publish.address import BrokerAddress, Login
 from edge.publish.connection import Connection, ConnectionLostError
-from edge.publish.protocol import NoAnswerError, ProtocolChoice
+from edge.publish.protocol import ProtocolChoice, await_answer
 from edge.publish.tls import TlsFiles
-from engines.errors import UnavailableError
+from engines.errors import RefusedError, UnavailableError
 
 MAX_MESSAGE_BYTES = 256 * 1024
 _MAX_STREAMS = 1000
 _MAX_STREAM_ID = 64  # letters; ours have 36
 _MAX_SEQ = 2**63 - 1  # what the sender's database can count to
 _MAX_DEPTH = 16  # of nested lists and objects; ours have 3
-_ANSWER_S = 10.0
-_FIRST_ANSWER_S = 3.0  # while it is not known which version of MQTT the broker can read
 _RETRY_S = 1.0
 _POLL_S = 0.5
 
@@ -108,6 +106,7 @@ class Watcher:
 
         Raises:
             UnavailableError: The first connection fails; later ones are tried again.
+            RefusedError: The broker lets us in and will not send anything.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         reached = False
@@ -138,26 +137,26 @@ class Watcher:
             tls=self._tls,
             on_message=self._on_message,
         ) as connection:
-            self._await_answer(connection)
+            await_answer(connection, self._protocol)
             connection.subscribe(self._topic)
             yield Heard(f"listening at {self._address} for {printable(self._topic)}")
             while deadline is None or time.monotonic() < deadline:
                 left = _POLL_S if deadline is None else deadline - time.monotonic()
                 connection.poll(max(0.0, min(_POLL_S, left)))
+                self._require_subscription(connection)
                 while self._inbox:
                     yield self._inbox.popleft()
 
+    def _require_subscription(self, connection: Connection) -> None:
+        if connection.subscription_refused is not None:
+            raise RefusedError(
+                f"the broker does not let us listen ({connection.subscription_refused})",
+                where=f"{self._address}, {printable(self._topic)}",
+                mend="give this user the right to read the topic in the broker's access list",
+            )
+
     def _on_message(self, topic: str, payload: bytes, _retained: bool) -> None:
         self._inbox.extend(self._reader.read(topic, payload))
-
-    def _await_answer(self, connection: Connection) -> None:
-        allowed_s = _ANSWER_S if self._protocol.known else _FIRST_ANSWER_S
-        answer_by = time.monotonic() + allowed_s
-        while not connection.established:
-            if time.monotonic() > answer_by:
-                raise NoAnswerError(f"no answer within {allowed_s:g} s")
-            connection.poll(_POLL_S)
-        self._protocol.accepted()
 
 
 def describe(payload: dict[str, Any]) -> str:

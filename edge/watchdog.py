@@ -14,7 +14,8 @@ Rules:
    beats, too.
 
 `READY=1` is sent at the end of the loop's first turn: configuration, outbox, networks and their
-parity are behind it, and every supervisor runs. Cameras may still be connecting.
+parity are behind it, and every supervisor runs. Cameras may still be connecting. Reading the
+configuration again is `RELOADING=1`, and `READY=1` when it is in force or refused.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Watchdog(Observer):
         self._moved_s = self._beat_s = self._status_s = clock.monotonic()
         self._scores = 0
         self._late: str | None = None
+        self._refused: str | None = None
 
     def started(self, cameras: Iterable[CameraStatus]) -> None:
         """Remember the cameras."""
@@ -85,19 +87,27 @@ class Watchdog(Observer):
             self.camera_changed(status)
         self._moved_s = self._beat_s = self._status_s = self._clock.monotonic()
 
+    def reloading(self) -> None:
+        """The manager shows it, and holds back what waits for the reload."""
+        self._notifier.reloading()
+
     def regrouped(self, cameras: Iterable[CameraStatus]) -> None:
-        """Whoever has gone has no deadline any more."""
+        """The reload is over. Whoever has gone has no deadline any more."""
         statuses = list(cameras)
         names = {status.name for status in statuses}
         self._cameras = {name: one for name, one in self._cameras.items() if name in names}
         for status in statuses:
             if status.name not in self._cameras:
                 self.camera_changed(status)
+        self._refused = None
+        self._notifier.ready()
 
     def config_refused(self, error: VigilError) -> None:
-        """Say it where a person looks who has just reloaded."""
-        self._notifier.status(f"new configuration refused, the one before goes on: {error.what}")
+        """The reload is over. Say it where a person looks, until the file is mended."""
+        self._refused = f"new configuration refused, the one before goes on: {error.what}"
+        self._notifier.status(self._refused)
         self._status_s = self._clock.monotonic()
+        self._notifier.ready()
 
     def camera_changed(self, status: CameraStatus) -> None:
         """Its deadline begins anew."""
@@ -173,9 +183,8 @@ class Watchdog(Observer):
         states = [standing.status for standing in self._cameras.values()]
         live = sum(status.state == "live" for status in states)
         away = ", ".join(f"{s.name} {s.state}" for s in states if s.state != "live")
-        self._notifier.status(
-            f"{live}/{len(states)} live, {rate:.1f} scores/s" + (f"; {away}" if away else "")
-        )
+        said = [f"{live}/{len(states)} live, {rate:.1f} scores/s", away, self._refused]
+        self._notifier.status("; ".join(part for part in said if part))
         self._status_s, self._scores = now_s, 0
 
 

@@ -11,7 +11,7 @@ import structlog
 from edge.capture.camera_state import CameraState, Patience
 from edge.clock import Clock
 from edge.events.clips import ClipKeeper
-from edge.events.event import EndReason
+from edge.events.event import Budget, EndReason
 from edge.events.fault import UNFIT, FaultEnd, FaultTracker
 from edge.events.recorder import Message
 from edge.events.tracker import EventTracker, Report
@@ -22,6 +22,8 @@ from edge.run_summary import CameraSummary
 
 # Cell statistics are spatial: another aspect ratio shows another part of the scene.
 _ASPECT_TOLERANCE = 0.02
+# Deadlines and people go by the rate that was told; smaller changes are no news.
+_RATE_TOLERANCE = 1.5
 # A lost camera ends its event, whatever comes next; a stale one may be back in a moment.
 _ENDS: dict[CameraState, EndReason] = {"lost": "camera_lost", "frozen": "camera_frozen"}
 
@@ -48,6 +50,7 @@ class WatchedCamera:
         clock: Time.
         shape: Height and width that its statistics are of; None: of its first frame.
         threshold: For its status.
+        budget: For its status.
         patience: For its status.
     """
 
@@ -63,6 +66,7 @@ class WatchedCamera:
         clock: Clock,
         shape: tuple[int, int] | None = None,
         threshold: float | None = None,
+        budget: Budget | None = None,
         patience: Patience | None = None,
     ) -> None:
         self.name = name
@@ -73,6 +77,7 @@ class WatchedCamera:
         self._tracker = tracker
         self._faults = faults
         self._threshold = threshold
+        self._budget = budget
         self._patience = patience
         self._clips = clips
         self._clock = clock
@@ -85,6 +90,7 @@ class WatchedCamera:
         self._unfit = False
         self._losses = 0
         self._shown: tuple[object, ...] | None = None
+        self._shown_fps: float | None = None
 
     @property
     def over(self) -> bool:
@@ -102,6 +108,7 @@ class WatchedCamera:
             if change.state in _ENDS:
                 reports += self._finish(_ENDS[change.state])
             reports += self._observe_fault(change.at_s)
+        reports += self._faults.turn(self._clock.monotonic())
         return reports
 
     def admit(self, frame: Frame) -> tuple[bool, list[Message]]:
@@ -148,9 +155,9 @@ class WatchedCamera:
         """How it stands, if that is another way than at the last call."""
         status = self.status()
         shown = (status.state, status.reason, status.since, status.flags)
-        if shown == self._shown:
+        if shown == self._shown and _same_rate(status.fps, self._shown_fps):
             return None
-        self._shown = shown
+        self._shown, self._shown_fps = shown, status.fps
         return status
 
     def status(self) -> CameraStatus:
@@ -168,6 +175,7 @@ class WatchedCamera:
             skipped=self.feed.skipped,
             losses=self._losses,
             threshold=self._threshold,
+            budget=self._budget,
             patience=self._patience,
         )
 
@@ -201,6 +209,13 @@ class WatchedCamera:
         counted = list(reports)
         self.events += sum(report.event.phase == "start" for report in counted)
         return counted
+
+
+def _same_rate(fps: float | None, told: float | None) -> bool:
+    """Whether what was told of the rate, not known or about so many a second, still holds."""
+    if not fps or not told:
+        return fps == told
+    return 1.0 / _RATE_TOLERANCE <= fps / told <= _RATE_TOLERANCE
 
 
 def same_aspect(shape: tuple[int, int], first: tuple[int, int]) -> bool:

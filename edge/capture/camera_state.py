@@ -15,7 +15,7 @@ Rules:
 2. A new capture process is wanted whenever `attempt` rises; none is wanted where `capturing` is
    False. Nothing is ever revived: a source that failed is opened by a new process.
 3. `stale`: the newest frame is older than max(stale_s, 5 observed periods), so that slow cameras
-   are not taken for dead ones.
+   are not taken for dead ones. One late frame is a gap and no rate; two in a row are a rate.
 4. `frozen`: the picture has not changed at all for max(frozen_s, 3 times the longest time between
    key frames or the longest still span that this camera has shown while it was well): a quiet
    scene under strong compression changes at key frames only. One new process at once, then one
@@ -42,6 +42,7 @@ _STALE_PERIODS = 5.0
 _STILL_SPANS = 3.0
 _LONGEST_SPAN_S = 100.0  # a still span that counts; three of them are five minutes
 _PERIOD_WEIGHT = 0.1
+_LATE_IN_A_ROW = 2
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class CameraMachine:
         self._frame_s = 0.0
         self._number = 0
         self._period_s: float | None = None
+        self._late = 0  # frames in a row that came while the camera was stale
         self._still_s = 0.0
         self._longest_still_s = 0.0
         self._changes: list[Change] = []
@@ -188,9 +190,10 @@ class CameraMachine:
         return max(self._patience.stale_s, _STALE_PERIODS * (self._period_s or 0.0))
 
     def _observe_period(self, period_s: float) -> None:
-        if self.state == "stale":  # the gap itself is no rate
+        self._late = self._late + 1 if self.state == "stale" else 0
+        if 0 < self._late < _LATE_IN_A_ROW:
             return
-        before = period_s if self._period_s is None else self._period_s
+        before = period_s if self._period_s is None or self._late else self._period_s
         self._period_s = before + _PERIOD_WEIGHT * (period_s - before)
 
     def _learn_habit(self, still_s: float) -> None:
@@ -223,7 +226,7 @@ class CameraMachine:
     def _begin_attempt(self, now_s: float) -> None:
         self.attempt += 1
         self._attempt_s = now_s
-        self._number, self._still_s = 0, 0.0
+        self._number, self._still_s, self._late = 0, 0.0, 0
 
     def _enter(self, state: CameraState, reason: str | None, now_s: float) -> None:
         self.state, self.reason, self._entered_s = state, reason, now_s

@@ -9,10 +9,8 @@ daemon can kill it. It dies with the daemon.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -23,13 +21,13 @@ import cv2
 from edge.capture.frame_ring import FrameMeta, FrameRing
 from edge.capture.live import LiveCamera, enter_source
 from edge.capture.picture_health import PictureHealth
+from edge.child_process import die_with_parent
 from engines.errors import RefusedError, VigilError
 
 if TYPE_CHECKING:
     from edge.capture.source import Source
 
 NEW_PICTURE = b"."
-_PR_SET_PDEATHSIG = 1
 _ENVELOPE = 65_536
 
 
@@ -83,7 +81,7 @@ def _ended(source: Source) -> VigilError:
 
 def main() -> None:
     """Take the order from standard input and carry it out."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != int(sys.argv[2]):  # the daemon died before the line above
         return
     channel = socket.socket(fileno=0)

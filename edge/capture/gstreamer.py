@@ -6,12 +6,10 @@ be linked with GStreamer: the usual OpenCV wheels are not, and those of JetPack 
 
 from __future__ import annotations
 
-import ctypes
 import datetime
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,7 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.capture.redact import redact
 from edge.capture.timing import DEFAULT_FPS, checked_fps, is_plausible_fps
+from edge.child_process import die_with_parent
 from edge.frames import Frame
 from engines.errors import DataError, TemporaryError, UnavailableError, UsageError
 
@@ -37,7 +37,6 @@ _TAIL = (
 _MAGIC = "YUV4MPEG2 "
 _HEADER_MAX = 256
 _SIDE_MAX = 8192
-_PR_SET_PDEATHSIG = 1
 
 
 def csi_pipeline(address: str) -> str:
@@ -79,7 +78,11 @@ class GstreamerSource:
         try:
             self._words = shlex.split(pipeline)
         except ValueError as error:
-            raise UsageError(f"the pipeline cannot be read: {error}", where=pipeline) from error
+            raise UsageError(
+                f"the pipeline cannot be read: {error}",
+                where=redact(pipeline),
+                mend="write it as for gst-launch-1.0, every quotation mark with its other",
+            ) from error
         self.name = name or "gst:" + (self._words[0] if self._words else "")
         self._given_fps = checked_fps(fps)
         self.fps = self._given_fps or DEFAULT_FPS
@@ -104,7 +107,7 @@ class GstreamerSource:
             [launcher, "-q", *self._words, *_TAIL.split()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  # this process has one thread
+            preexec_fn=die_with_parent,  # noqa: PLW1509  # this process has one thread
         )
         return self
 
@@ -187,7 +190,3 @@ class GstreamerSource:
 def _bgr_from_i420(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
     planes = np.frombuffer(data, np.uint8).reshape(height * 3 // 2, width)
     return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420), dtype=np.uint8)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -21,15 +21,14 @@ from numpy.typing import NDArray
 from edge.capture.frame_ring import MAX_PIXELS, FrameMeta, FrameRing
 from edge.capture.live import LiveCamera
 from edge.capture.redact import redact_known
+from edge.child_process import child_environment
 
 TERMINATE_S = 2.0
 KILL_S = 5.0
 _LAST_WORDS = 4000
 _MESSAGE = 65_536
 _REFUSED = re.compile(r"\b(401|403)\b|Unauthorized|Forbidden")
-# A child must not answer for the daemon to systemd, and needs neither password nor token.
-_KEPT_BACK = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
-_KEPT_BACK_PREFIX = ("VIGIL_MQTT", "VIGIL_PAGE", "VIGIL_CAMERA")
+_READS = 64  # of what libraries wrote, at a time: one that never stops must not hold us
 
 
 @dataclass(frozen=True)
@@ -218,7 +217,7 @@ class CaptureProcess:
         assert output is not None
         if output.closed:
             return
-        while True:
+        for _ in range(_READS):
             try:
                 data = os.read(output.fileno(), _MESSAGE)
             except BlockingIOError:
@@ -230,11 +229,7 @@ class CaptureProcess:
 
 
 def _environment() -> dict[str, str]:
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in _KEPT_BACK and not key.startswith(_KEPT_BACK_PREFIX)
-    }
+    kept = child_environment()
     kept["OPENCV_FFMPEG_LOGLEVEL"] = "16"  # AV_LOG_ERROR: it says why a camera cannot be opened
     kept["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
     return kept

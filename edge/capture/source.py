@@ -95,6 +95,8 @@ def open_source(spec: str | Path, *, fps: float | None = None) -> Source:
     """
     text = str(spec)
     scheme, separator, rest = text.partition("://")
+    if isinstance(spec, str) and spec.startswith(GSTREAMER):  # an address may stand inside
+        return GstreamerSource(spec.removeprefix(GSTREAMER), fps=fps)
     if isinstance(spec, str) and separator:
         if scheme.lower() in STREAM_SCHEMES:
             return CameraSource(text, fps=fps)
@@ -107,8 +109,6 @@ def open_source(spec: str | Path, *, fps: float | None = None) -> Source:
                 mend=f"use a path or one of {', '.join(sorted(STREAM_SCHEMES | {'csi'}))}",
             )
         spec = Path(unquote(rest))
-    elif isinstance(spec, str) and spec.startswith(GSTREAMER):
-        return GstreamerSource(spec.removeprefix(GSTREAMER), fps=fps)
     elif is_device(spec):
         return CameraSource(text, fps=fps)
     path = Path(spec)

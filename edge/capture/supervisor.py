@@ -193,6 +193,8 @@ class CameraSupervisor:
             self._log.warning("capture_failed", error=news.failure, mend=news.mend)
             reason = "refused" if news.refused else "capture_failed"
             self._machine.failed(self._clock.monotonic(), reason, refused=news.refused)
+            if not self._machine.capturing:  # or one that nobody could kill would be told for ever
+                self._end_capture()
         self._look_at_memory()
         self._share(picture=news.picture)
 

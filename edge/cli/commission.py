@@ -13,8 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from calibration.site import SiteRecord
 from calibration.site_store import SiteStore
+from edge.capture.redact import redact_address
 from edge.clock import SystemClock
 from edge.commissioning.camera import commission_camera
+from edge.commissioning.figures import span_in_words
 from edge.commissioning.learn import Learned
 from edge.commissioning.words import learned_in_words, record_in_words
 from edge.config import Config, load_config
@@ -24,6 +26,7 @@ from engines.atomic import write_bytes
 from engines.errors import RefusedError, UsageError
 
 _TELL_EVERY_S = 60.0
+_TELLS = 10.0  # at least so often, also of a short time
 _FROM_WHEN = "from the daemon's next start or reload on (systemctl reload vigil@NAME)"
 
 
@@ -112,6 +115,12 @@ def commission(
     if duration is None:
         record = store.proposed().record
     else:
+        store.require_writable()  # not after a day of footage
+        source = redact_address(resolved.cameras[name].source)
+        click.echo(
+            f"{name}: learns from {span_in_words(duration)} of {source}; Ctrl-C changes nothing",
+            err=True,
+        )
         learned = commission_camera(
             resolved,
             name,
@@ -143,17 +152,18 @@ def _camera(config: Config, camera: str | None) -> str:
 
 
 class _Progress:
-    """A line a minute."""
+    """A line a minute, or each tenth of a shorter time."""
 
     def __init__(self, name: str, seconds: float) -> None:
         self._name, self._seconds = name, seconds
+        self._every_s = min(_TELL_EVERY_S, seconds / _TELLS)
         self._told = time.monotonic()
 
     def __call__(self, seen_s: float) -> None:
-        if time.monotonic() - self._told >= _TELL_EVERY_S:
+        if time.monotonic() - self._told >= self._every_s:
             self._told = time.monotonic()
-            of = f"{seen_s / 60:.0f} of {self._seconds / 60:.0f} minutes"
-            click.echo(f"{self._name}: {of} of footage", err=True)
+            of = f"{span_in_words(seen_s)} of {span_in_words(self._seconds)}"
+            click.echo(f"{self._name}: {of} seen", err=True)
 
 
 def _show(store: SiteStore, name: str, *, as_json: bool) -> None:
@@ -196,7 +206,8 @@ def _use(
             "learned and kept, but not used: "
             + "; ".join(f"{key}: {text}" for key, text in open_concerns.items()),
             where=str(store.folder),
-            mend=f"look at its highest moments; then: vigil commission {config} {name} {flags}",
+            mend="learn from more footage (--for); or look at its highest moments, and then: vigil "
+            f"commission {config} {name} {flags}",
         )
     number = store.accept()
     click.echo(

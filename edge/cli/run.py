@@ -162,13 +162,16 @@ def _first_try(given: dict[str, Any]) -> Config:
         return Config.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
-        if name in {"device", "cameras"}:
+        place = first["loc"]
+        if place[0] == "device" or "[key]" in place:
             raise UsageError(
                 "a name of a device or camera is 1 to 32 of a-z, 0-9, _ and -",
-                where=f"--{'camera' if name == 'cameras' else name}",
+                where="--device" if place[0] == "device" else "--camera",
+                mend="give another name, such as gate-01",
             ) from None
-        raise UsageError(first["msg"], where=f"--{name}") from None
+        what, _, mend = first["msg"].removeprefix("Value error, ").partition("; ")
+        option = place[-1] if place[0] == "cameras" else place[0]
+        raise UsageError(what, where=f"--{option}", mend=mend or "vigil run --help") from None
 
 
 def _state_folder(device: str) -> Path:

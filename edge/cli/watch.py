@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
-from edge.publish.address import BrokerAddress, find_login
+from edge.publish.address import NAME_PATTERN, PREFIX_PATTERN, BrokerAddress, find_login
 from edge.publish.tls import TlsFiles
 from edge.watch import Heard, Watcher
-from engines.errors import TemporaryError
+from engines.errors import TemporaryError, UsageError
+
+_ALL = "+"
 
 
 @click.command(short_help="Print anomaly events as they arrive from the broker.")
 @click.argument("url", default="mqtt://localhost")
-@click.option("--device", metavar="NAME", default="+", help="Only this device [default: all]")
+@click.option("--device", metavar="NAME", default=_ALL, help="Only this device [default: all]")
 @click.option("--prefix", default="vigil", show_default=True, help="First level of the topics.")
 @click.option("--count", type=click.IntRange(1), help="End after so many messages.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
@@ -47,6 +50,18 @@ def watch(
     Exit code 75: --timeout passed before --count messages came.
     """  # noqa: D301  # click keeps the lines after a backspace as they are
     address = BrokerAddress.parse(url)
+    if device != _ALL and not re.match(NAME_PATTERN, device):
+        raise UsageError(
+            f"{device!r} is no name of a device",
+            where="--device",
+            mend="give the `device` of its configuration: 1 to 32 of a-z, 0-9, _ and -",
+        )
+    if not re.match(PREFIX_PATTERN, prefix):
+        raise UsageError(
+            f"{prefix!r} cannot be the beginning of topics",
+            where="--prefix",
+            mend="give the `mqtt.prefix` of the configuration, such as vigil or site/vigil",
+        )
     tls = TlsFiles(ca_file, certificate_file, key_file)
     if address.tls:
         tls.check()
@@ -64,7 +79,9 @@ def watch(
             return
     if count is not None:
         raise TemporaryError(
-            f"{seen} of {count} messages came within {timeout:g} s", where=str(address)
+            f"{seen} of {count} messages came within {timeout:g} s",
+            where=str(address),
+            mend="does the device publish there? vigil doctor CONFIG on it tells; or wait longer",
         )
 
 

@@ -20,6 +20,7 @@ from calibration.site import SiteCalibration, SiteRecord, evidence_of, pooling_o
 from calibration.stream_statistics import StreamStatistics
 from calibration.threshold import fit_threshold
 from edge.clock import Clock, rfc3339
+from edge.commissioning.figures import span_in_words
 from edge.commissioning.footage import Footage
 from edge.commissioning.samples import EnergySamples, Moment, Moments
 from edge.pipeline import Pipeline
@@ -198,9 +199,10 @@ def _concerns(
     if alarm.extrapolated:
         needed = hours_to_prove(alarm.budget_per_hour, alarm.confidence)
         per_day = HOURS_PER_DAY * alarm.budget_per_hour
+        seen, wanted = (span_in_words(hours * SECONDS_PER_HOUR) for hours in (alarm.hours, needed))
         little.append(
-            f"{alarm.hours:.2g} h of footage cannot prove {per_day:g} false "
-            f"alarms a day, {needed:.3g} h without one could; the threshold is extrapolated"
+            f"{seen} of footage cannot prove {per_day:g} false alarms a day, {wanted} without one "
+            "could; the threshold is extrapolated"
         )
     if little:
         concerns[LITTLE_FOOTAGE] = "; ".join(little)

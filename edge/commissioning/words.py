@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from calibration.normal_footage import SECONDS_PER_HOUR
 from calibration.site import SiteRecord
 from edge.clock import rfc3339
+from edge.commissioning.figures import count_in_words, span_in_words
 from edge.commissioning.learn import HOURS_PER_DAY, Learned
 
 
@@ -16,6 +18,7 @@ def learned_in_words(learned: Learned) -> list[str]:
             f"{name + ':':13}takes {abs(change.mean_rise):.2f} spreads {direction} to raise an "
             f"alarm than now (mean over cells; worst cell {change.worst_rise:+.2f})"
         )
+    lines.append("             (a spread: by how much the energies of a place usually differ)")
     for moment in learned.moments:
         at = f"at {moment.time_s:.0f} s" if moment.at is None else rfc3339(moment.at)
         lines.append(f"high moment  {at}, score {moment.score:.3f}")
@@ -28,7 +31,7 @@ def record_in_words(record: SiteRecord) -> list[str]:
     level = f"{100 * alarm.confidence:g} %"
     lines = [
         f"camera       {record.camera}, {record.width}x{record.height}, {record.created}",
-        f"statistics   {record.statistics_hours:.3g} h of footage",
+        f"statistics   {span_in_words(record.statistics_hours * SECONDS_PER_HOUR)} of footage",
     ]
     for name, seen in record.streams.items():
         lines.append(
@@ -36,11 +39,12 @@ def record_in_words(record: SiteRecord) -> list[str]:
             f"{seen.cells_few} of {seen.cells} cells saw few and lean on the others"
         )
     per_day = alarm.proven_per_hour * HOURS_PER_DAY
-    footage = f"{alarm.hours:.3g} h of other footage with {alarm.events_seen} alarm events"
+    seen_for = span_in_words(alarm.hours * SECONDS_PER_HOUR)
+    footage = f"{seen_for} of other footage with {alarm.events_seen} alarm events"
     lines += [
         f"threshold    {alarm.threshold:.4f} from {footage}",
         f"budget       {alarm.budget_per_hour * HOURS_PER_DAY:g} false alarms a day",
-        f"proven       at most {per_day:.3g} a day, with {level} confidence",
+        f"proven       at most {count_in_words(per_day)} a day, with {level} confidence",
     ]
     if alarm.interval is not None:
         low, high = alarm.interval

@@ -55,3 +55,7 @@ def attempt(check: str, look: Callable[[], Finding]) -> Finding:
         return look()
     except VigilError as error:
         return from_error(check, error)
+    except OSError as error:
+        where = f" [{error.filename}]" if error.filename else ""
+        what = f"this check could not be made: {error.strerror or error}{where}"
+        return Finding(check, "fail", what, "run it as the user of the daemon: sudo -u vigil ...")

@@ -76,7 +76,9 @@ def check_networks(config: Config) -> Finding:
         VigilError: They do not.
     """
     bundle = open_bundle(config.bundle, configured=config.trusted_keys)
-    with Pipeline(bundle, backend=config.backend, threads=config.threads) as pipeline:
+    with Pipeline(
+        bundle, backend=config.backend, threads=config.threads, compute=config.compute
+    ) as pipeline:
         Probe(pipeline)()
         backends = ", ".join(f"{name}: {kind}" for name, kind in pipeline.backends.items())
     return ok("networks", f"golden answers reproduced ({backends or 'no networks'})")
@@ -84,7 +86,8 @@ def check_networks(config: Config) -> Finding:
 
 def check_gpu(config: Config, *, devices: Path = Path("/dev")) -> Finding:
     """If there is a GPU, or one is asked for: can we reach it, and is its software there."""
-    wanted = "tensorrt" in config.backend
+    asked = f"compute {config.compute}" if config.compute == "cuda" else f"backend {config.backend}"
+    wanted = config.compute == "cuda" or "tensorrt" in config.backend
     nodes = [devices / name for name in GPU_NODES if (devices / name).exists()]
     if not nodes and not wanted:
         return Finding("gpu", "skip", "no GPU here, and none is asked for")
@@ -92,9 +95,9 @@ def check_gpu(config: Config, *, devices: Path = Path("/dev")) -> Finding:
         return Finding(
             "gpu",
             "fail",
-            f"backend {config.backend} is asked for and there is no device of a GPU in {devices}",
+            f"{asked} is asked for and there is no device of a GPU in {devices}",
             "nvidia-smi (PC) or dmesg | grep nvgpu (Jetson); as a service: is the drop-in gpu.conf "
-            "installed? Or set `backend: auto`",
+            "installed? Or set `backend: auto` and `compute: auto`",
         )
     closed = [node.name for node in nodes if not _opens(node)]
     if closed:

@@ -14,47 +14,48 @@ import psutil
 from edge.clock import Clock
 from edge.config import Config
 from edge.doctor.check import Finding, ok
-from edge.publish.outbox_file import locked
-from engines.errors import TemporaryError
+from edge.publish.local_disk import NETWORK, file_system
+from edge.publish.outbox_file import OUTBOX_NAME, in_use
 
 MIN_FREE = 200 * 2**20
 WARN_FREE = 2**30
 FSYNC_WARN_S = 0.05
 _FSYNC_TRIES = 20
-NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p"})
 # Before this the clock is surely wrong: the device has no battery clock and was not told the time.
 _EARLIEST_YEAR = 2026
 
 
 def check_state(config: Config) -> Finding:
-    """The state folder is there and may be written; another daemon may use it."""
+    """The state folder may be written, or made; a daemon may use it.
+
+    Nothing is made here: what root's doctor made, the daemon's user could not open.
+    """
     folder = config.state
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    mend = (
+        f"sudo install -d -o {_user()} -m 0750 {folder}; "
+        "as a service only its own StateDirectory is writable"
+    )
+    if nearest != folder:
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            return Finding("state", "fail", f"{folder} cannot be made in {nearest}", mend)
+        return ok("state", f"{folder} will be made at the first start")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        return Finding(
-            "state",
-            "fail",
-            f"{folder} cannot be written: {error.strerror}",
-            f"sudo install -d -o {_user()} -m 0750 {folder}; "
-            "as a service only its own StateDirectory is writable",
-        )
-    try:
-        # The lock alone: the outbox itself is opened by the daemon and by nobody else.
-        with locked(folder / "outbox.sqlite3"):
-            return ok("state", f"{folder} can be written")
-    except TemporaryError:
-        return ok("state", f"{folder} can be written; a daemon uses it now")
+        return Finding("state", "fail", f"{folder} cannot be written: {error.strerror}", mend)
+    # The lock alone: the outbox itself is opened by the daemon and by nobody else.
+    used = "; a daemon uses it now" if in_use(folder / OUTBOX_NAME) else ""
+    return ok("state", f"{folder} can be written{used}")
 
 
 def check_disk(config: Config) -> Finding:
     """Room, a local file system, and a disk that confirms writes in time."""
     folder = _existing(config.state)
     free = shutil.disk_usage(folder).free
-    kind = _filesystem(folder)
-    if kind in NETWORK_FILESYSTEMS:
+    kind = file_system(folder) or "unknown"
+    if kind in NETWORK:
         return Finding(
             "disk",
             "fail",
@@ -94,28 +95,36 @@ def check_clock(clock: Clock) -> Finding:
 
 def check_secrets(config: Config) -> Finding:
     """Files with passwords and keys: readable by us, by nobody else."""
-    named = {
-        "mqtt.password_file": config.mqtt.password_file,
-        "mqtt.key_file": config.mqtt.key_file,
-    }
-    files = {key: path for key, path in named.items() if path is not None}
+    files = _secret_files(config)
     if not files:
         return ok("secrets", "no password or key file is named")
+    failed: list[tuple[str, str]] = []
+    warned: list[tuple[str, str]] = []
     for key, path in files.items():
         if not os.access(path, os.R_OK):
             what = "is not there" if not path.exists() else "cannot be read"
-            return Finding(
-                "secrets",
-                "fail",
-                f"{key} {what}: {path}",
-                f"sudo install -o {_user()} -m 0600 FILE {path}",
-            )
-        open_to = stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXO | stat.S_IWGRP)
-        if open_to:
-            return Finding(
-                "secrets", "warn", f"{key} is open to others: {path}", f"sudo chmod 0600 {path}"
-            )
-    return ok("secrets", f"{', '.join(files)}: readable by us, not by others")
+            mend = f"sudo install -o {_user()} -m 0600 FILE {path}"
+            failed.append((f"{key} {what}: {path}", mend))
+        elif stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXO | stat.S_IWGRP):
+            warned.append((f"{key} is open to others: {path}", f"sudo chmod 0600 {path}"))
+    if not failed and not warned:
+        return ok("secrets", f"{', '.join(files)}: readable by us, not by others")
+    found, mends = zip(*failed, *warned, strict=True)
+    return Finding("secrets", "fail" if failed else "warn", "; ".join(found), "; ".join(mends))
+
+
+def _secret_files(config: Config) -> dict[str, Path]:
+    """By their keys in the configuration."""
+    named: dict[str, Path | None] = {
+        "mqtt.password_file": config.mqtt.password_file,
+        "mqtt.key_file": config.mqtt.key_file,
+    }
+    if config.page is not None:
+        named["page.token_file"] = config.page.token_file
+        named["page.key_file"] = config.page.key_file
+    for name, camera in config.cameras.items():
+        named[f"cameras.{name}.password_file"] = camera.password_file
+    return {key: path for key, path in named.items() if path is not None}
 
 
 def check_memory(config: Config) -> Finding:
@@ -148,17 +157,6 @@ def _slowest_fsync_s(folder: Path) -> float:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-
-
-def _filesystem(folder: Path) -> str:
-    """Kind of the file system, by the longest mount point above the folder."""
-    real = folder.resolve()
-    mounts = [
-        part
-        for part in psutil.disk_partitions(all=True)
-        if real.is_relative_to(part.mountpoint or "/")
-    ]
-    return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else "unknown"
 
 
 def _user() -> str:

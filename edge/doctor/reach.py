@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from pathlib import Path
 
 from edge.capture.live import LiveCamera
 from edge.capture.process import CaptureProcess
@@ -15,14 +14,15 @@ from edge.config_cameras import CameraConfig
 from edge.doctor.check import Finding, from_error, ok
 from edge.launch import broker_settings
 from edge.publish.address import Topics
-from edge.publish.connection import Connection, ConnectionLostError
+from edge.publish.connection import REFUSED_FROM, Connection, ConnectionLostError
+from edge.publish.outbox_file import OUTBOX_NAME
+from edge.publish.protocol import ProtocolChoice, await_answer
 from edge.publish.publisher import BrokerSettings
 from engines.errors import VigilError
 
 CAMERA_S = 10.0
 BROKER_S = 5.0
 _BACK_S = 1.0
-_REFUSED = 0x80
 
 
 def check_camera(name: str, camera: CameraConfig, *, seconds: float = CAMERA_S) -> Finding:
@@ -103,7 +103,7 @@ def check_broker(config: Config) -> Finding:
     topic = f"{Topics(config.device, config.mqtt.prefix).root}/doctor"
     begin = time.monotonic()
     try:
-        came_back = _round_trip(settings, topic)
+        came_back = _in_either_protocol(settings, topic)
     except (ConnectionLostError, VigilError) as error:
         return Finding(
             "broker",
@@ -123,7 +123,18 @@ def check_broker(config: Config) -> Finding:
     return ok("broker", f"{took} and sent it back")
 
 
-def _round_trip(settings: BrokerSettings, topic: str) -> bool:
+def _in_either_protocol(settings: BrokerSettings, topic: str) -> bool:
+    """As the daemon: in MQTT 5, or in 3.1.1 if the broker cannot do that."""
+    protocol = ProtocolChoice(settings.protocol)
+    while True:
+        try:
+            return _round_trip(settings, protocol, topic)
+        except ConnectionLostError as error:
+            if not protocol.other_after(error):
+                raise
+
+
+def _round_trip(settings: BrokerSettings, protocol: ProtocolChoice, topic: str) -> bool:
     """Publish to ourselves; whether it came back. Not retained, so nothing stays behind.
 
     Raises:
@@ -131,25 +142,24 @@ def _round_trip(settings: BrokerSettings, topic: str) -> bool:
     """
     token = secrets.token_hex(8).encode()
     heard: list[bytes] = []
-    begin = time.monotonic()
     # A client of another name: the daemon's own connection must not be taken over.
     with Connection(
         address=settings.address,
         login=settings.login,
         client_id=f"vigil-doctor-{secrets.token_hex(4)}",
-        protocol=settings.protocol or "5",
+        protocol=protocol.current,
         tls=settings.tls,
         on_message=lambda _topic, payload, _retained: heard.append(payload),
     ) as connection:
-        while not connection.established:
-            connection.poll(_left(begin, "no answer to the login"))
+        await_answer(connection, protocol)
+        begin = time.monotonic()
         connection.subscribe(topic)
         mid = connection.publish(topic, token)
         code: int | None = None
         while code is None:
             acks = connection.poll(_left(begin, "a message was not acknowledged"))
             code = next((ack.code for ack in acks if ack.mid == mid), None)
-        if code >= _REFUSED:
+        if code >= REFUSED_FROM:
             raise ConnectionLostError(f"the message was refused with code 0x{code:02x}")
         waited_until = time.monotonic() + _BACK_S
         while token not in heard and time.monotonic() < waited_until:
@@ -165,9 +175,10 @@ def _left(begin: float, what: str) -> float:
     return min(left, 0.5)
 
 
-def check_outbox(config: Config, *, name: str = "outbox.sqlite3") -> Finding:
+def check_outbox(config: Config) -> Finding:
     """How much lies in it, from the outside: only the daemon opens it."""
-    path: Path = config.state / name
+    name = OUTBOX_NAME
+    path = config.state / name
     size = sum(
         part.stat().st_size for part in (path, path.with_name(f"{name}-wal")) if part.exists()
     )

@@ -11,12 +11,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from edge.clock import ClockState, rfc3339
-from edge.frames import Phase
+from edge.events.happening import Happening, Payload
 
-EVENT_SCHEMA = 1
 SCHEMA_PATH = Path(__file__).with_name("event.schema.json")
 
 EndReason = Literal[
@@ -30,8 +29,6 @@ EndReason = Literal[
     "daemon_restart",
     "max_duration",
 ]
-Payload = dict[str, Any]
-"""A JSON object as Python values."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +87,10 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Event:
-    """One message about one anomaly event. Scores are in `unit`; `*_s` are seconds.
+class Event(Happening):
+    """One message about one anomaly event. Scores are in `unit`; what is not here: `Happening`.
 
     Attributes:
-        id: UUIDv7, the same from start to end.
-        phase: "start", "update" or "end".
-        rev: 1 at the start, +1 with each message.
-        device: Name of the device.
-        camera: Name of the camera.
         started_at: Wall clock of the first frame above the threshold, UTC: when it was captured;
             of a recording, which does not say that, when it was watched.
         at: The same of the newest frame that this message depends on.
@@ -109,7 +101,6 @@ class Event:
         started_position_s: Source time of the first frame above the threshold.
         peak_position_s: Source time of the largest score.
         reason: Why it ended; only at the end.
-        clock: Whether the wall clock is known to be right.
         unit: "surprise" (-log10 of a tail probability), "z" or "paper".
         score: Score of the newest frame.
         peak_score: Largest score so far.
@@ -126,21 +117,11 @@ class Event:
         previous_id: The event that this one continues.
     """
 
-    id: str
-    phase: Phase
-    rev: int
-    device: str
-    camera: str
-    started_at: datetime.datetime
-    at: datetime.datetime
-    ended_at: datetime.datetime | None
-    duration_s: float
+    reason: EndReason | None
     frame: int
     position_s: float
     started_position_s: float
     peak_position_s: float
-    reason: EndReason | None
-    clock: ClockState
     unit: str
     score: float
     peak_score: float
@@ -159,15 +140,11 @@ class Event:
     def payload(self) -> Payload:
         """The JSON object of `event.schema.json`, without `stream_id` and `seq`."""
         return {
-            "schema_version": EVENT_SCHEMA,
-            "id": self.id,
-            "phase": self.phase,
-            "rev": self.rev,
-            "kind": "anomaly",
-            "severity": "alarm",
-            "device": self.device,
-            "camera": self.camera,
-            **self._times(),
+            **self.header(kind="anomaly", severity="alarm"),
+            "frame": self.frame,
+            "position_s": round(self.position_s, 3),
+            "started_position_s": round(self.started_position_s, 3),
+            "peak_position_s": round(self.peak_position_s, 3),
             **self._scores(),
             "why": self.why,
             "zones": list(self.zones),
@@ -183,20 +160,6 @@ class Event:
                 "compute": self.model.compute,
             },
             "previous_id": self.previous_id,
-        }
-
-    def _times(self) -> Payload:
-        return {
-            "started_at": rfc3339(self.started_at),
-            "at": rfc3339(self.at),
-            "ended_at": None if self.ended_at is None else rfc3339(self.ended_at),
-            "duration_s": round(self.duration_s, 3),
-            "frame": self.frame,
-            "position_s": round(self.position_s, 3),
-            "started_position_s": round(self.started_position_s, 3),
-            "peak_position_s": round(self.peak_position_s, 3),
-            "reason": self.reason,
-            "clock": self.clock,
         }
 
     def _scores(self) -> Payload:
@@ -228,7 +191,8 @@ def end_after_restart(
 ) -> Payload:
     """The end of an event that was open when the daemon died, from its last message.
 
-    Times of the event itself are kept as they were last known: nobody saw it end.
+    Times of the event itself are kept as they were last known: nobody saw it end. Where these are
+    in doubt they stay so, though the clock may be right by now.
     """
     ended = {key: value for key, value in open_payload.items() if key not in {"stream_id", "seq"}}
     ended.update(
@@ -236,7 +200,7 @@ def end_after_restart(
         rev=int(open_payload["rev"]) + 1,
         reason="daemon_restart",
         ended_at=rfc3339(now),
-        clock=clock,
+        clock="unsynced" if open_payload.get("clock") == "unsynced" else clock,
     )
     return ended
 

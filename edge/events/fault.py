@@ -6,7 +6,8 @@ how it stands now: who was away, or whose broker was, would never hear of the ho
 
 1. `start` when a camera is lost, frozen or quarantined, or shows another part of the scene than
    its statistics are of. A picture that is late for a moment (`stale`) is no fault.
-2. `update` when state or cause is another, at most every `UPDATE_EVERY_S`.
+2. `update` when state or cause is another, at most every `UPDATE_EVERY_S`; what comes sooner is
+   said when that time is over, if it still holds.
 3. `end` when it is watched again, or watched no longer by intent.
 
 It opens no file and sends nothing.
@@ -19,8 +20,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge.capture.camera_state import CameraState
-from edge.clock import Clock, ClockState, rfc3339
-from edge.events.event import EVENT_SCHEMA, Payload
+from edge.clock import Clock
+from edge.events.happening import Happening, Payload
 from edge.events.identifiers import uuid7
 from edge.frames import Phase
 
@@ -30,73 +31,48 @@ UNFIT = "recommission_required"
 FaultEnd = Literal["recovered", "stopped", "reconfigured", "daemon_restart"]
 
 _FAULTY: frozenset[CameraState] = frozenset({"lost", "frozen", "quarantined"})
+_LOOK = "check its power, its cable and its address"
+# Cause: what it means, and what mends it.
 _WORDS = {
-    "open_timeout": "no picture came",
-    "no_frames": "pictures have stopped",
-    "picture_unchanged": "the picture does not change at all",
-    "capture_failed": "it cannot be read",
-    "refused": "it refuses the login",
-    "no_process": "no reader can be started for it",
-    "unkillable": "its reader cannot be ended; restart this device",
-    "internal_error": "vigil made a mistake with it; it is tried again",
-    UNFIT: "it shows another view: set its resolution back, or commission it again",
+    "open_timeout": ("no picture came", _LOOK),
+    "no_frames": ("pictures have stopped", _LOOK),
+    "picture_unchanged": ("the picture does not change at all", "restart the camera"),
+    "capture_failed": ("it cannot be read", _LOOK),
+    "refused": ("it refuses the login", "check user and password; some cameras lock accounts"),
+    "no_process": ("no reader can be started for it", "this device is out of memory or processes"),
+    "unkillable": ("its reader cannot be ended", "unplug the camera, or restart this device"),
+    "internal_error": ("vigil made a mistake with it", "it is tried again; report it with the log"),
+    UNFIT: ("it shows another view", "set its resolution back, or commission it again"),
 }
 
 
 @dataclass(frozen=True)
-class CameraFault:
-    """One message about one fault of a camera.
+class CameraFault(Happening):
+    """One message about one fault of a camera; what is not here: `Happening`.
 
     Attributes:
-        id: UUIDv7, the same from start to end.
-        phase: "start", "update" or "end".
-        rev: 1 at the start, +1 with each message.
-        device: Name of the device.
-        camera: Name of the camera.
-        started_at: Wall clock at which the fault began, UTC.
-        at: Wall clock of this message's news.
-        ended_at: Wall clock at which it was over; only at the end.
-        duration_s: Seconds since it began, on the monotonic clock.
+        reason: Why the fault is over; only at the end.
         state: State of the camera, as `edge.capture.camera_state` names it; at the end: the last.
         cause: Why it is in this state.
-        reason: Why the fault is over; only at the end.
-        clock: Whether the wall clock is known to be right.
     """
 
-    id: str
-    phase: Phase
-    rev: int
-    device: str
-    camera: str
-    started_at: datetime.datetime
-    at: datetime.datetime
-    ended_at: datetime.datetime | None
-    duration_s: float
+    reason: FaultEnd | None
     state: CameraState
     cause: str
-    reason: FaultEnd | None
-    clock: ClockState
+
+    @property
+    def why(self) -> str:
+        """State and cause in words, and what mends them."""
+        words, mend = _WORDS.get(self.cause, (self.cause, ""))
+        return f"not watched: {words}" + (f"; {mend}" if mend else "")
 
     def payload(self) -> Payload:
         """The JSON object of `event.schema.json`, without `stream_id` and `seq`."""
         return {
-            "schema_version": EVENT_SCHEMA,
-            "id": self.id,
-            "phase": self.phase,
-            "rev": self.rev,
-            "kind": "camera",
-            "severity": "low",
-            "device": self.device,
-            "camera": self.camera,
-            "started_at": rfc3339(self.started_at),
-            "at": rfc3339(self.at),
-            "ended_at": None if self.ended_at is None else rfc3339(self.ended_at),
-            "duration_s": round(self.duration_s, 3),
+            **self.header(kind="camera", severity="low"),
             "state": self.state,
             "cause": self.cause,
-            "reason": self.reason,
-            "clock": self.clock,
-            "why": f"not watched: {_WORDS.get(self.cause, self.cause)}",
+            "why": self.why,
         }
 
 
@@ -146,6 +122,10 @@ class FaultTracker:
         if unfit:
             return self._faulty("live", UNFIT, at_s)
         return self.finish("recovered", at_s)
+
+    def turn(self, now_s: float) -> list[CameraFault]:
+        """Let time pass: what was held back may be due."""
+        return self._update(now_s)
 
     def finish(self, reason: FaultEnd, at_s: float) -> list[CameraFault]:
         """It is over."""

@@ -18,6 +18,7 @@ import structlog
 from edge.events.event import Event, StoredPicture
 from edge.events.fault import CameraFault
 from edge.events.film import FilmFrame, write_film
+from edge.events.media import MEDIA_MAX, MediaFolder
 from edge.events.pictures import write_heatmap, write_snapshot
 from edge.events.tracker import Peak, Report
 from engines.errors import VigilError
@@ -43,10 +44,17 @@ class Recorder:
     Args:
         folder: Where the pictures go; None: no pictures.
         sink: Takes each finished message; may block.
+        media_max: Bytes of all pictures and clips in the folder; beyond it the oldest go.
     """
 
-    def __init__(self, *, folder: Path | None, sink: Callable[[Event | CameraFault], None]) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        *,
+        folder: Path | None,
+        sink: Callable[[Event | CameraFault], None],
+        media_max: int = MEDIA_MAX,
+    ) -> None:
+        self._media = None if folder is None else MediaFolder(folder, max_bytes=media_max)
         self._sink = sink
         self._queue: queue.Queue[Message | None] = queue.Queue(QUEUE_LENGTH)
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
@@ -71,7 +79,7 @@ class Recorder:
             self.pictures_dropped += 1
             message = replace(message, peak=None)
         while True:
-            self._check()
+            self.check()
             try:
                 self._queue.put(message, timeout=0.5)
             except queue.Full:
@@ -90,9 +98,14 @@ class Recorder:
             except queue.Full:
                 continue
             self._thread.join()
-        self._check()
+        self.check()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """See that the thread works, before a message is lost to one that does not.
+
+        Raises:
+            VigilError: The thread has failed.
+        """
         if self._failure is not None:
             raise self._failure
 
@@ -108,8 +121,8 @@ class Recorder:
 
     def _with_pictures(self, report: Report) -> Event:
         event = report.event
-        if report.peak is not None and self._folder is not None:
-            written = self._write(self._folder, event, report.peak)
+        if report.peak is not None and self._media is not None:
+            written = self._write(self._media, event, report.peak)
             if written is not None:
                 self._pictures[event.id] = written
         known = self._pictures.get(event.id, _Pictures(None, None))
@@ -119,31 +132,37 @@ class Recorder:
         return replace(event, snapshot=known.snapshot, heatmap=known.heatmap, clip=clip)
 
     def _film(self, event: Event, frames: tuple[FilmFrame, ...]) -> StoredPicture | None:
-        if self._folder is None or not frames:
+        if self._media is None or not frames:
             return None
+        self._media.make_room(keep=self._pictures)
         try:
-            return write_film(self._folder, event.id, frames)
+            film = write_film(self._media.path, event.id, frames)
         except VigilError as error:
             self._note_failure(event, error)
             return None
+        if film is not None:
+            self._media.note(film.name, film.size)
+        return film
 
-    def _write(self, folder: Path, event: Event, peak: Peak) -> _Pictures | None:
+    def _write(self, media: MediaFolder, event: Event, peak: Peak) -> _Pictures | None:
         stem = event.id if event.rev == 1 else f"{event.id}-{event.rev}"
         height, width = peak.frame.bgr.shape[:2]
+        media.make_room(keep=self._pictures)
         try:
-            return _Pictures(
-                snapshot=write_snapshot(folder, stem, peak.frame.bgr),
-                heatmap=write_heatmap(
-                    folder,
-                    stem,
-                    peak.scored.map,
-                    threshold=event.threshold,
-                    size=(height, width),
-                ),
+            snapshot = write_snapshot(media.path, stem, peak.frame.bgr)
+            media.note(snapshot.name, snapshot.size)
+            heatmap = write_heatmap(
+                media.path,
+                stem,
+                peak.scored.map,
+                threshold=event.threshold,
+                size=(height, width),
             )
+            media.note(heatmap.name, heatmap.size)
         except VigilError as error:
             self._note_failure(event, error)
             return None
+        return _Pictures(snapshot=snapshot, heatmap=heatmap)
 
     def _note_failure(self, event: Event, error: VigilError) -> None:
         """The alarm is worth more than its picture: it goes out without one."""

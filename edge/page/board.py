@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+from edge.events.event import Budget
 from edge.page.wire import Message
 
 SCORES_S = 600
@@ -29,6 +30,15 @@ _SHOWN = (
 def shown_of(payload: Message) -> Message:
     """The part of an event's message that the page shows."""
     return {key: payload[key] for key in _SHOWN if key in payload}
+
+
+def promise_of(budget: Budget) -> Message:
+    """What a threshold promises, as the page shows it."""
+    return {
+        "budget_per_week": round(budget.per_week, 4),
+        "proven_per_week": round(budget.proven_per_week, 4),
+        "provisional": budget.provisional,
+    }
 
 
 class Board:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
-import signal
 import socket
 import sys
 
 import uvicorn
 
+from edge.child_process import die_with_parent
 from edge.log import configure_logging
 from edge.page.app import Page
 from edge.page.desk import Desk
@@ -28,7 +27,6 @@ CONNECTIONS = 64
 HEADER_BYTES = 16 * 1024
 _KEEP_ALIVE_S = 15
 _NICE = 5  # frames come before viewers
-_PR_SET_PDEATHSIG = 1
 
 
 async def serve(listener: socket.socket, channel: socket.socket) -> None:
@@ -45,10 +43,12 @@ async def serve(listener: socket.socket, channel: socket.socket) -> None:
     desk = Desk(settings.viewers, told=tell)
 
     async def follow() -> None:
-        while (news := await unpack(reader)) is not None:
-            desk.take(*news)
-        server.should_exit = True
-        desk.hub.wake()
+        try:
+            while (news := await unpack(reader)) is not None:
+                desk.take(*news)
+        finally:  # without news there is nothing to serve, whatever ended them
+            server.should_exit = True
+            desk.hub.wake()
 
     page = Page(settings, desk, closing=lambda: server.should_exit)
     server = uvicorn.Server(_config(settings, page))
@@ -84,10 +84,11 @@ def _config(settings: PageSettings, page: Page) -> uvicorn.Config:
 
 def main() -> None:
     """Take over listener and channel, and serve."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != int(sys.argv[2]):  # the daemon died before the line above
         return
-    os.nice(_NICE)
+    with contextlib.suppress(OSError):  # as a service it may not: seccomp refuses @resources
+        os.nice(_NICE)
     configure_logging()
     listener = socket.socket(fileno=int(sys.argv[1]))
     channel = socket.socket(fileno=os.dup(0))

@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_NAME = re.compile(
-    r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}(-[0-9]{1,6})?"
-    r"\.(jpg|png|webm)"
-)
+from edge.events.media import MEDIA_NAME
+
 _TYPES = {"jpg": "image/jpeg", "png": "image/png", "webm": "video/webm"}
 _RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
 _CHUNK = 64 * 1024
@@ -49,7 +47,7 @@ def open_media(folder: Path, name: str) -> MediaFile | None:
     The folder is opened first and the name looked up in it without following links, so no name and
     no link leads elsewhere.
     """
-    match = _NAME.fullmatch(name)
+    match = MEDIA_NAME.fullmatch(name)
     if match is None:
         return None
     try:

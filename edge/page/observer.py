@@ -9,7 +9,7 @@ from edge.clock import Clock, rfc3339
 from edge.events.event import Event
 from edge.frames import Frame, ScoreMap
 from edge.observer import CameraStatus, Observer
-from edge.page.board import Board, shown_of
+from edge.page.board import Board, promise_of, shown_of
 from edge.page.inbox import Inbox
 from edge.page.journal import Journal
 from edge.page.pump import Pump
@@ -109,4 +109,5 @@ def _camera(status: CameraStatus) -> Message:
         "flags": list(status.flags),
         "losses": status.losses,
         "threshold": status.threshold,
+        **({} if status.budget is None else promise_of(status.budget)),
     }

@@ -10,6 +10,7 @@ from edge.clock import Clock
 from edge.config import Config
 from edge.config_page import PageConfig
 from edge.events.tracker import Detector
+from edge.page.board import promise_of
 from edge.page.journal import Journal
 from edge.page.observer import PageObserver
 from edge.page.settings import PageSettings, find_token
@@ -79,14 +80,12 @@ def page_settings(config: Config, page: PageConfig) -> PageSettings:
 
 def device_message(config: Config, detector: Detector) -> Message:
     """What the page says of the device and its model."""
-    budget, model = detector.budget, detector.model
+    model = detector.model
     return {
         "name": config.device,
         "release": model.release,
         "model": model.name,
         "unit": detector.unit,
         "threshold": detector.alarm.threshold,
-        "budget_per_week": round(budget.per_week, 4),
-        "proven_per_week": round(budget.proven_per_week, 4),
-        "provisional": budget.provisional,
+        **promise_of(detector.budget),
     }

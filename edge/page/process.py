@@ -10,17 +10,17 @@ import socket
 import subprocess
 import sys
 
+from edge.child_process import child_environment
 from edge.page.settings import PageSettings
 from edge.page.wire import Message, pack
 
 SEND_S = 5.0
 """A process that takes nothing for so long hangs."""
+START_S = 60.0
+"""A new one imports its libraries first, and the board is more than the socket holds."""
 _STOP_S = 2.0
 _BACKLOG = 64
 _HEARD_MAX = 4096
-# It must not answer for the daemon to systemd, and needs nobody's password.
-_KEPT_BACK = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-_KEPT_BACK_PREFIX = "VIGIL_"
 
 
 def listen(settings: PageSettings) -> socket.socket:
@@ -68,11 +68,10 @@ class PageProcess:
                 stdout=subprocess.DEVNULL,
                 pass_fds=(listener.fileno(),),
                 start_new_session=True,
-                env=_environment(),
+                env=child_environment(),
             )
             undo.pop_all()
         self._channel = ours
-        self._channel.settimeout(SEND_S)
         self._poll = select.poll()
         self._poll.register(self._channel, select.POLLIN)
         with contextlib.suppress(OSError):  # it has died already: `alive` tells
@@ -88,12 +87,13 @@ class PageProcess:
         """Whether it runs."""
         return self._process.poll() is None
 
-    def send(self, message: Message, data: bytes = b"") -> None:
-        """Tell it something; blocks for `SEND_S` at most.
+    def send(self, message: Message, data: bytes = b"", *, patience_s: float | None = None) -> None:
+        """Tell it something; blocks for `SEND_S` at most, if nothing else is given.
 
         Raises:
-            OSError: It has gone, or hangs.
+            OSError: It has gone, or hangs. It may have half of the message, so it is of no use.
         """
+        self._channel.settimeout(SEND_S if patience_s is None else patience_s)
         self._channel.sendall(pack(message, data))
 
     def hear(self) -> None:
@@ -118,11 +118,3 @@ class PageProcess:
             self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_S)
-
-
-def _environment() -> dict[str, str]:
-    return {
-        key: value
-        for key, value in os.environ.items()
-        if key not in _KEPT_BACK and not key.startswith(_KEPT_BACK_PREFIX)
-    }

@@ -21,7 +21,7 @@ from edge.events.pictures import grey_of
 from edge.page.board import SCORE_EVERY_S, Board
 from edge.page.inbox import Inbox, Sight
 from edge.page.journal import Journal
-from edge.page.process import PageProcess, listen
+from edge.page.process import START_S, PageProcess, listen
 from edge.page.settings import PageSettings, is_loopback
 from edge.page.wire import Message
 
@@ -219,6 +219,9 @@ class Pump:
         try:
             self._begin(now_s)
         except OSError as error:
+            if self._process is not None:
+                self._lose(now_s, "it does not take the board")
+                return
             self._retry_s = now_s + self._next_pause()
             self._complain(error)
 
@@ -229,7 +232,7 @@ class Pump:
         self._process = PageProcess(settings, self._listener)
         self._began_s, self._complaint = now_s, None
         self._shown.clear()
-        self._process.send(self._board.snapshot())
+        self._process.send(self._board.snapshot(), patience_s=START_S)
         _log.info("page_served", url=settings.url, token=settings.token is not None)
         if not is_loopback(settings.bind) and not settings.tls:
             _log.warning(

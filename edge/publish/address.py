@@ -18,6 +18,7 @@ PASSWORD_VARIABLE = "VIGIL_MQTT_PASSWORD"  # noqa: S105  # the name of a variabl
 CREDENTIAL = "mqtt_password"  # the name of a systemd credential
 PASSWORD_FILE_VARIABLE = "VIGIL_MQTT_PASSWORD_FILE"  # noqa: S105  # as above
 NAME_PATTERN = r"^[a-z0-9_-]{1,32}$"
+PREFIX_PATTERN = r"^[a-z0-9_-]+(/[a-z0-9_-]+)*$"
 
 _MEND = "write mqtt://host or mqtt://host:port (mqtts:// for TLS)"
 _PASSWORD_MEND = (
@@ -47,7 +48,7 @@ class BrokerAddress:
         shown = f"{parts.scheme}://{parts.hostname or ''}"
         if parts.password is not None:
             raise UsageError("a broker's address must not hold a password", mend=_PASSWORD_MEND)
-        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or port == 0:
             raise UsageError("this is not the address of a broker", where=shown, mend=_MEND)
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise UsageError(

@@ -11,7 +11,7 @@ import datetime
 import json
 
 from edge.clock import Clock, rfc3339
-from edge.events.event import Payload
+from edge.events.happening import Payload
 
 _TIMES = ("started_at", "at", "ended_at")
 

@@ -90,12 +90,15 @@ class Connection:
         self._lost: str | None = None
         self._limits = BrokerLimits()
         self._under_way = 0
+        self.subscription_refused: str | None = None
+        """Why the broker will not send what was subscribed to; None: it has not said so."""
         self._modern = protocol == "5"
         self._will = will
         self._client = make_client(client_id=client_id, modern=self._modern, login=login, will=will)
         self._client.on_connect = self._on_connect
         self._client.on_publish = self._on_publish
         self._client.on_disconnect = self._on_disconnect
+        self._client.on_subscribe = self._on_subscribe
         if on_message is not None:
             self._client.on_message = lambda _client, _data, message: on_message(
                 message.topic, bytes(message.payload), message.retain
@@ -251,6 +254,12 @@ class Connection:
     ) -> None:
         self._under_way -= 1
         self._acks.append(Ack(mid=mid, code=int(reason.value)))
+
+    def _on_subscribe(
+        self, _client: Any, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
+    ) -> None:
+        refusals = [str(reason) for reason in reasons if reason.value >= REFUSED_FROM]
+        self.subscription_refused = refusals[0] if refusals else self.subscription_refused
 
     def _on_disconnect(
         self, _client: Any, _data: Any, flags: Any, reason: ReasonCode, _properties: Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from edge.events.event import Payload
+from edge.events.happening import Payload
 
 
 class HeldMessages:

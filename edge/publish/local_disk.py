@@ -7,17 +7,9 @@ from pathlib import Path
 
 from engines.errors import ConfigError
 
-_NETWORK = {
-    "afs",
-    "ceph",
-    "cifs",
-    "fuse.glusterfs",
-    "fuse.sshfs",
-    "nfs",
-    "nfs4",
-    "smb3",
-    "smbfs",
-}
+NETWORK = frozenset(
+    {"afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"}
+)
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -31,8 +23,8 @@ def require_local(folder: Path, mounts: str | None = None) -> None:
     Raises:
         ConfigError: It lies on the network.
     """
-    kind = file_system(folder, _read_mounts() if mounts is None else mounts)
-    if kind in _NETWORK:
+    kind = file_system(folder, mounts)
+    if kind in NETWORK:
         raise ConfigError(
             f"the outbox lies on a network file system ({kind}); a database breaks there",
             where=str(folder),
@@ -40,8 +32,9 @@ def require_local(folder: Path, mounts: str | None = None) -> None:
         )
 
 
-def file_system(folder: Path, mounts: str) -> str | None:
+def file_system(folder: Path, mounts: str | None = None) -> str | None:
     """The type of the file system that `folder` lies on; None: not known."""
+    mounts = _read_mounts() if mounts is None else mounts
     place = folder.resolve()
     best, kind = -1, None
     for line in mounts.splitlines():

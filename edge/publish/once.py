@@ -6,10 +6,10 @@ import time
 from uuid import uuid4
 
 from edge.publish.connection import REFUSED_FROM, Connection, ConnectionLostError
-from edge.publish.protocol import NoAnswerError, ProtocolChoice
+from edge.publish.protocol import ProtocolChoice, await_answer
 from edge.publish.publisher import BrokerSettings
 
-_ANSWER_S = 10.0
+_ACKNOWLEDGED_S = 10.0
 
 
 def publish_retained(settings: BrokerSettings, topic: str, payload: str) -> None:
@@ -30,7 +30,6 @@ def publish_retained(settings: BrokerSettings, topic: str, payload: str) -> None
 
 
 def _publish(settings: BrokerSettings, protocol: ProtocolChoice, topic: str, payload: str) -> None:
-    deadline = time.monotonic() + _ANSWER_S
     with Connection(
         address=settings.address,
         login=settings.login,
@@ -39,11 +38,8 @@ def _publish(settings: BrokerSettings, protocol: ProtocolChoice, topic: str, pay
         protocol=protocol.current,
         tls=settings.tls,
     ) as connection:
-        while not connection.established:
-            if time.monotonic() > deadline:
-                raise NoAnswerError(f"no answer within {_ANSWER_S:g} s")
-            connection.poll(0.5)
-        protocol.accepted()
+        await_answer(connection, protocol)
+        deadline = time.monotonic() + _ACKNOWLEDGED_S
         mid = connection.publish(topic, payload, retain=True)
         while time.monotonic() < deadline:
             for ack in connection.poll(0.5):

@@ -28,13 +28,14 @@ from types import TracebackType
 import structlog
 
 from edge.clock import Clock
-from edge.events.event import Payload
+from edge.events.happening import Payload
 from edge.events.identifiers import uuid7
 from edge.publish.clock_repair import distance_s, needs_repair, repaired
 from edge.publish.local_disk import require_local
 from edge.publish.outbox_file import (
     boot_id,
     count_waiting,
+    keep_dead_letter,
     locked,
     open_database,
     put_aside,
@@ -97,7 +98,8 @@ class Outbox:
                 raise CannotCreateError(
                     f"the outbox cannot be opened: {error}",
                     where=str(self.path),
-                    mend="name a folder on a local disk that this user may write",
+                    mend="give a folder on a local disk that this user may write and that is not "
+                    "full: df -h, ls -ld",
                 ) from error
             raise
         return self
@@ -141,7 +143,7 @@ class Outbox:
         self._space.look()
         with transaction(self._db) as db:
             self._insert(db, seq=seq, kind=phase, event_id=event_id, text=text)
-            if needs_repair(payload):
+            if needs_repair(payload) and self._clock.state() != "synced":
                 values = (seq, self._boot_id, distance_s(self._clock))
                 db.execute("INSERT OR REPLACE INTO unsynced VALUES (?, ?, ?)", values)
             if phase == "end":
@@ -198,11 +200,7 @@ class Outbox:
             sqlite3.Error: The disk fails.
         """
         with transaction(self._db) as db:
-            db.execute(
-                "INSERT OR REPLACE INTO dead_letters "
-                "SELECT seq, topic, ?, payload FROM outbox WHERE seq = ? AND class != 'gap'",
-                (reason, seq),
-            )
+            keep_dead_letter(db, seq, reason)
             # It was handed out, so the gap must not swallow neighbours that may be under way.
             replace_by_gaps(db, [seq], handed=self._next_seq, encode=self._gap("refused"))
             counts = count_waiting(db)

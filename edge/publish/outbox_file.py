@@ -11,6 +11,12 @@ from pathlib import Path
 
 from engines.errors import TemporaryError
 
+OUTBOX_NAME = "outbox.sqlite3"
+"""In a state folder."""
+
+DEAD_LETTERS = 1000
+"""So many of the newest are kept; a broker may refuse every message for years."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (
@@ -51,7 +57,7 @@ def locked(path: Path) -> Iterator[None]:
         OSError: The folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("wb") as lock:
+    with _lock_of(path).open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -61,6 +67,22 @@ def locked(path: Path) -> Iterator[None]:
                 mend="stop it, or give this one another device name or state folder",
             ) from error
         yield
+
+
+def in_use(path: Path) -> bool:
+    """Whether a process has the file open; leaves nothing behind, not even a lock file.
+
+    Raises:
+        OSError: This user may not look.
+    """
+    try:
+        with _lock_of(path).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -110,6 +132,20 @@ def count_waiting(db: sqlite3.Connection) -> tuple[int, int]:
     return int(rows), int(size)
 
 
+def keep_dead_letter(db: sqlite3.Connection, seq: int, reason: str) -> None:
+    """Copy a message that no broker will take, for a person to look at; the oldest go."""
+    db.execute(
+        "INSERT OR REPLACE INTO dead_letters "
+        "SELECT seq, topic, ?, payload FROM outbox WHERE seq = ? AND class != 'gap'",
+        (reason, seq),
+    )
+    db.execute(
+        "DELETE FROM dead_letters WHERE seq NOT IN "
+        "(SELECT seq FROM dead_letters ORDER BY seq DESC LIMIT ?)",
+        (DEAD_LETTERS,),
+    )
+
+
 def put_aside(path: Path) -> Path:
     """Rename a damaged file and what belongs to it; the new name."""
     aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
@@ -126,6 +162,10 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return "unknown"
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
 
 
 def _check(connection: sqlite3.Connection) -> None:

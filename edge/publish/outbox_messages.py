@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from edge.clock import Clock, rfc3339
-from edge.events.event import EVENT_SCHEMA, Payload
+from edge.events.happening import SCHEMA_VERSION, Payload
 from edge.publish.retention import GapReason
 
 
@@ -27,7 +27,7 @@ class MessageWriter:
     def number(self, payload: Payload, seq: int) -> str:
         """A message with its number."""
         numbered = {
-            "schema_version": EVENT_SCHEMA,
+            "schema_version": SCHEMA_VERSION,
             **payload,
             "stream_id": self.stream_id,
             "seq": seq,

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from edge.events.event import Payload
+from edge.events.happening import Payload
 from edge.publish.held import HeldMessages
 from edge.publish.outbox import Depth, Outbox, Row
 from engines.errors import InternalError

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from edge.publish.connection import (
     BAD_PROTOCOL,
+    Connection,
     ConnectionLostError,
     ConnectionRefusedByBrokerError,
     Protocol,
 )
+
+ANSWER_S = 10.0  # for CONNACK
+FIRST_ANSWER_S = 3.0  # while it is not known which version of MQTT the broker can read
+_LOOK_S = 0.5
 
 
 class NoAnswerError(ConnectionLostError):
@@ -46,3 +54,37 @@ class ProtocolChoice:
         """No connection in either version: begin again with the newer one."""
         if not self.known:
             self.current = "5"
+
+
+def await_answer(
+    connection: Connection,
+    choice: ProtocolChoice,
+    *,
+    now: Callable[[], float] = time.monotonic,
+    given_up: Callable[[], bool] = lambda: False,
+) -> None:
+    """Wait until the broker has accepted a connection.
+
+    Args:
+        connection: Opened.
+        choice: The version that it speaks; known from now on.
+        now: Monotonic seconds.
+        given_up: Whether nobody wants it any more.
+
+    Raises:
+        ConnectionRefusedByBrokerError: The broker does not want us.
+        NoAnswerError: It says nothing in time, or ends the connection without a word.
+    """
+    allowed_s = ANSWER_S if choice.known else FIRST_ANSWER_S
+    deadline = now() + allowed_s
+    while not connection.established:
+        left = deadline - now()
+        if left <= 0 or given_up():
+            raise NoAnswerError(f"no answer within {allowed_s:g} s")
+        try:
+            connection.poll(min(left, _LOOK_S))
+        except ConnectionRefusedByBrokerError:
+            raise
+        except ConnectionLostError as error:
+            raise NoAnswerError(str(error)) from error
+    choice.accepted()

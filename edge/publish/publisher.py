@@ -26,7 +26,7 @@ from edge.publish.connection import (
 )
 from edge.publish.outbox_thread import OutboxThread
 from edge.publish.pause import Pause
-from edge.publish.protocol import NoAnswerError, ProtocolChoice
+from edge.publish.protocol import ANSWER_S, ProtocolChoice, await_answer
 from edge.publish.retained import Payload, Retained, RetainedValue
 from edge.publish.session import GOODBYE_S, IDLE_S, OFFLINE, ONLINE, Session, Tally
 from edge.publish.settings import BrokerSettings, PublisherState
@@ -36,8 +36,6 @@ from engines.errors import VigilError
 
 __all__ = ["BrokerSettings", "Publisher", "PublisherState"]
 
-ANSWER_S = 10.0  # for CONNACK
-FIRST_ANSWER_S = 3.0  # while it is not known which version of MQTT the broker can read
 BLOCKED_S = 60.0  # pause after the broker refused us or our messages
 
 _log = structlog.get_logger()
@@ -177,19 +175,7 @@ class Publisher:
             self._session.born()
 
     def _await_answer(self, connection: Connection) -> None:
-        allowed_s = ANSWER_S if self._protocol.known else FIRST_ANSWER_S
-        deadline = self._clock.monotonic() + allowed_s
-        try:
-            while not connection.established:
-                left = deadline - self._clock.monotonic()
-                if left <= 0 or self.finished():
-                    raise NoAnswerError(f"no answer within {allowed_s:g} s")
-                connection.poll(min(left, IDLE_S))
-        except ConnectionRefusedByBrokerError:
-            raise
-        except ConnectionLostError as error:
-            raise NoAnswerError(str(error)) from error
-        self._protocol.accepted()
+        await_answer(connection, self._protocol, now=self._clock.monotonic, given_up=self.finished)
         self._connected = True
         self._connects += 1
         self._last_error = None

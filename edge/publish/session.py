@@ -101,14 +101,15 @@ class Session:
             self._connection.subscribe(birth)
         self._announce()
         while True:
+            stopping = ending.stopping()  # first: what was retained before the stop is then sent
+            self._send_changed()
             self._window.pump()
-            if ending.finished() or (ending.stopping() and self._outbox.depth().rows == 0):
+            if ending.finished() or (stopping and self._outbox.depth().rows == 0):
                 break
             self._poll(IDLE_S, waker)
             if self._again_at is not None and self._clock.monotonic() >= self._again_at:
                 self._again_at = None
                 self._announce()
-            self._send_changed()
         self._say_goodbye()
 
     def born(self) -> None:

@@ -139,7 +139,11 @@ def open_backend(
                 refusal = refusal or error
                 if name == AUTO:
                     _log.warning(
-                        "backend_skipped", backend=candidate, precision=precision, reason=str(error)
+                        "backend_skipped",
+                        backend=candidate,
+                        precision=precision,
+                        reason=error.what,
+                        mend=error.mend or "vigil engine check BUNDLE says what is missing",
                     )
                 continue
             return backend
@@ -160,6 +164,15 @@ def open_backend(
         where=str(bundle.root),
         mend="export the bundle with an fp32 network",
     )
+
+
+def require_backend(name: str) -> None:
+    """See that `open_backend` knows this name; asks for no library and no device.
+
+    Raises:
+        UsageError: No backend or precision of that name.
+    """
+    _name_and_precision(name, {**BACKENDS, **STAND_INS})
 
 
 def _name_and_precision(name: str, known: Mapping[str, object]) -> tuple[str, str | None]:

@@ -26,6 +26,8 @@ _UNIT_FOLDERS: Final = (Path(__file__).with_name("systemd"), STEPS.parents[2] / 
 UNITS: Final = ("vigil@.service", "vigil-failed@.service", "vigil-recover.service",
                 "vigil-settle.service")  # fmt: skip
 DROP_INS: Final = ("gpu", "usb-camera", "csi-camera", "network")
+# What the daemon may open, the doctor that follows its failure must open, too, or it tells lies.
+_DOCTORS: Final = frozenset({"gpu", "usb-camera", "csi-camera", "credentials"})
 USER: Final = "vigil"
 FOLDERS: Final = (
     ("/opt/vigil", 0o755, "root:root"),
@@ -101,15 +103,17 @@ class Plan:
 
     def _units(self) -> list[dict[str, Any]]:
         units = "/etc/systemd/system"
-        places = {name: f"{units}/{name}" for name in UNITS}
-        places["vigil.sysusers.conf"] = "/usr/lib/sysusers.d/vigil.conf"
-        places["vigil.tmpfiles.conf"] = "/usr/lib/tmpfiles.d/vigil.conf"
+        places = [(name, f"{units}/{name}") for name in UNITS]
+        places.append(("vigil.sysusers.conf", "/usr/lib/sysusers.d/vigil.conf"))
+        places.append(("vigil.tmpfiles.conf", "/usr/lib/tmpfiles.d/vigil.conf"))
         drop_ins = ["flashed", *self.drop_ins]
         if self.password is not None:
             drop_ins.append("credentials")
         for name in drop_ins:
-            places[f"drop-ins/{name}.conf"] = f"{units}/vigil@.service.d/{name}.conf"
-        return [_file("units", place, unit(name)) for name, place in places.items()]
+            of = ("vigil@", "vigil-failed@") if name in _DOCTORS else ("vigil@",)
+            file = f"drop-ins/{name}.conf"
+            places += [(file, f"{units}/{one}.service.d/{name}.conf") for one in of]
+        return [_file("units", place, unit(name)) for name, place in places]
 
     def _keys(self) -> list[dict[str, Any]]:
         found = []

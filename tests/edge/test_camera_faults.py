@@ -85,6 +85,26 @@ def test_another_cause_is_told_and_not_more_often_than_a_person_reads() -> None:
     assert [one.rev for one in told] == list(range(2, len(told) + 2))
 
 
+def test_a_cause_that_came_too_soon_is_told_when_it_still_holds() -> None:
+    bench = Bench()
+    bench.see("lost", "no_frames")
+    assert bench.see("quarantined", "refused", after_s=20.0) == []
+    bench.clock.turn(UPDATE_EVERY_S - 21.0)
+    assert bench.tracker.turn(bench.clock.now_s) == []
+    bench.clock.turn(1.0)
+    assert said(bench.tracker.turn(bench.clock.now_s)) == [("update", 2, "refused", None)]
+    bench.clock.turn(1000.0)
+    assert bench.tracker.turn(bench.clock.now_s) == []
+
+
+def test_every_cause_says_what_mends_it() -> None:
+    for cause in ("open_timeout", "no_frames", "refused", "unkillable", "recommission_required"):
+        (start,) = Bench().see("lost", cause)
+        words, _, mend = start.why.removeprefix("not watched: ").partition("; ")
+        assert words
+        assert mend
+
+
 def test_a_picture_of_another_scene_is_a_fault_though_the_camera_lives() -> None:
     bench = Bench()
     assert said(bench.see("live", unfit=True)) == [("start", 1, "recommission_required", None)]

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from support.broker import Broker, Subscriber, running_broker, wait_until
+from support.broker import Broker, Subscriber, free_port, running_broker, wait_until
 from support.cameras import TimedCapture
+from support.daemons import Running
 from support.scores import PlayedPipeline, PlayedView, detector
 
 from edge.camera_group import CameraGroup
@@ -236,6 +237,48 @@ def test_a_daemon_reads_its_cameras_again_and_loses_neither_message_nor_order(
     refusals = [line for line in logs if line["event"] == "config_refused"]
     assert "gate.yaml:7:3" in refusals[0]["error"]
     assert set(results[0].cameras) == {"yard", "door", "porch"}
+
+
+def test_a_service_whose_cameras_are_all_off_waits_for_one_to_be_switched_on(
+    tmp_path: Path,
+) -> None:
+    class Newest(Observer):
+        state: dict[str, str]
+        turns = 0
+
+        def __init__(self) -> None:
+            self.state = {}
+
+        def camera_changed(self, status: CameraStatus) -> None:
+            self.state[status.name] = status.state
+
+        def turned(self) -> None:
+            self.turns += 1
+
+    wanted: list[Sequence[CameraJob]] = [[CameraJob("yard", None, key=2)], [job("yard", 3)]]
+    clock, newest = SystemClock(), Newest()
+    address = BrokerAddress.parse(f"mqtt://127.0.0.1:{free_port()}")
+    one = Daemon(
+        settings=DaemonSettings(
+            broker=BrokerSettings(address=address, topics=TOPICS), media=None, flush_s=0.0
+        ),
+        cameras=[job("yard", 1)],
+        pipeline=pipeline(1.0),
+        detector=detector(),
+        outbox=Outbox(tmp_path / "o.sqlite3", device="gate-01", topic=TOPICS.event, clock=clock),
+        clock=clock,
+        observers=[newest],
+        read_again=lambda: wanted.pop(0),
+    )
+    with capture_logs() as logs, Running(one) as running:
+        for state in ("live", "disabled", "live"):
+            wait_until(lambda state=state: newest.state.get("yard") == state, timeout_s=20)
+            before = newest.turns
+            wait_until(lambda before=before: newest.turns > before + 3)  # the loop goes on
+            assert running.summary is None
+            if wanted:
+                one.request_reload()
+    assert [line["event"] for line in logs].count("no_camera_on") == 1
 
 
 def degraded(subscriber: Subscriber) -> list[str]:

@@ -137,6 +137,33 @@ def test_a_slow_camera_is_no_dead_camera() -> None:
     assert hand.machine.state == "stale"
 
 
+@pytest.mark.parametrize("fps", [0.4, 0.2, 0.1])
+def test_a_camera_slower_than_the_patience_is_soon_known_to_be_slow(fps: float) -> None:
+    hand = Hand(stale_s=2.0, lost_s=10.0)
+    hand.machine.frame(hand.now, number=1, still_s=0.0, changes=1)
+    hand.number = 1
+    for _ in range(20):
+        for _ in range(round(10 / fps)):  # time is looked at ten times a second
+            hand.wait(0.1)
+        hand.number += 1
+        hand.machine.frame(hand.now, number=hand.number, still_s=0.0, changes=hand.number)
+    states = [state for state, _ in hand.states]
+    # Two gaps that were taken for silence, and from then on it is as it should be.
+    assert states == ["connecting", "live", "stale", "live", "stale", "live"]
+    assert hand.machine.fps == pytest.approx(fps)
+    hand.wait(5.0 / fps + 0.2)
+    assert hand.machine.state == "stale"
+
+
+def test_one_gap_of_a_quick_camera_makes_it_no_slow_one() -> None:
+    hand = Hand(stale_s=2.0, lost_s=10.0)
+    for _ in range(5):
+        hand.frames(2.0)
+        hand.wait(2.1)
+        hand.wait(3.0)
+    assert hand.machine.fps == pytest.approx(10.0)
+
+
 def test_a_picture_that_stands_still_is_frozen_gets_one_restart_and_heals_by_a_change() -> None:
     hand = Hand(frozen_s=20.0, frozen_retry_s=300.0)
     hand.frames(1.0)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.clock import ManualClock
 
 from edge.clock import rfc3339
+from edge.events.event import end_after_restart
 from edge.publish.clock_repair import repaired
 from edge.publish.outbox import Bounds, Outbox
 
@@ -74,6 +75,24 @@ def test_after_a_reboot_nobody_can_know(tmp_path: Path, monkeypatch: pytest.Monk
         (row,) = box.fetch(after=0, limit=9)
     assert json.loads(row.payload)["clock"] == "unsynced"
     assert json.loads(row.payload)["at"].startswith("1970-01-01T00:00:10")
+
+
+def test_the_end_that_follows_a_crash_does_not_make_a_wrong_beginning_right(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock(BOOT)
+    clock.synced = "unsynced"
+    with outbox(tmp_path / "o.sqlite3", clock) as box:
+        box.append(message(clock, "start"))
+    clock.wall = datetime.datetime.fromisoformat("2026-07-01T21:14:00+00:00")
+    clock.synced = "synced"
+    with outbox(tmp_path / "o.sqlite3", clock) as box:
+        (left,) = box.open_events()
+        box.append(end_after_restart(left, now=clock.utc(), clock=clock.state()))
+        end = json.loads(box.fetch(after=1, limit=9)[0].payload)
+    assert end["started_at"].startswith("1970")
+    assert end["ended_at"].startswith("2026")
+    assert end["clock"] == "unsynced"  # and nobody takes the event for one of 56 years
 
 
 @given(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,12 +22,13 @@ from support.recordings import write_recording
 
 from edge.cli.commission import commission
 from edge.clock import SystemClock
+from edge.commissioning.figures import count_in_words, span_in_words
 from edge.config import Config, load_config
 from edge.doctor.detector import check_site
 from edge.launch import camera_jobs, detector_of, open_daemon
 from edge.trust import open_bundle
 from engines.bundle import replace_alarm
-from engines.errors import RefusedError, UsageError, VigilError
+from engines.errors import CannotCreateError, RefusedError, UsageError, VigilError
 
 PROGRAM = """
 import sys
@@ -90,6 +92,11 @@ def test_it_learns_tells_how_sure_it_is_and_waits_to_be_accepted(
     for words in ("energies, ", "of 24 cells saw few", "at most", "with 95 % confidence"):
         assert words in result.stdout
     assert "interval     extrapolated" in result.stdout
+    assert "statistics   5 s of footage" in result.stdout
+    assert "0.00" not in result.stdout.partition("threshold")[0]  # hours of seconds
+    assert re.search(r"proven +at most \d\d,\d00 a day", result.stdout)
+    assert "yard: learns from 14 s of " in result.stderr
+    assert "Ctrl-C changes nothing" in result.stderr
     assert active(file) is None
     assert list((tmp_path / "state/site/yard/0001-moments").glob("*.jpg"))
     # What was learned is not learned again.
@@ -101,6 +108,32 @@ def test_it_learns_tells_how_sure_it_is_and_waits_to_be_accepted(
     assert vigil(file, "--undo").exit_code == 0
     assert active(file) is None
     assert isinstance(vigil(file, "--undo").exception, UsageError)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_footage(
+    configure: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "state").write_text("in the way")
+    begin = time.monotonic()
+    # Nobody is there to be watched, so a later look would take the camera's patience.
+    error = vigil(configure(source="'http://127.0.0.1:1/x'"), "--for", "24h").exception
+    assert isinstance(error, CannotCreateError)
+    assert str(tmp_path / "state/site/yard") in (error.where or "")
+    assert time.monotonic() - begin < 10.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(4.0, "4 s"), (119.0, "119 s"), (720.0, "12 min"), (259200.0, "72 h")]
+)
+def test_spans_are_told_in_a_unit_that_fits(seconds: float, words: str) -> None:
+    assert span_in_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0.25, "0.25"), (24.0, "24"), (999.4, "999"), (32437.0, "32,400")]
+)
+def test_counts_are_told_without_powers_of_ten(count: float, words: str) -> None:
+    assert count_in_words(count) == words
 
 
 def test_acceptance_of_one_thing_is_none_of_another(configure: Callable[..., Path]) -> None:

@@ -150,6 +150,36 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
     assert load_config(file).bundle == tmp_path / "bundle"
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        (
+            "rtsp://10.0.0.7/one",
+            "ftp://u:hunter2@10.0.0.7/one",
+            "cameras.yard.source: Sources of type 'ftp' are not known; use a path or one of csi, ",
+        ),
+        (
+            "rtsp://10.0.0.7/one",
+            '"gst:rtspsrc location=rtsp://u:hunter2@h/ \'x"',
+            "cameras.yard.source: the pipeline cannot be read: No closing quotation; write it as",
+        ),
+        (
+            "device: gate-01",
+            "backend: tensorr",
+            "backend: there is no backend 'tensorr'; choose one of auto, tensorrt, ",
+        ),
+        ("device: gate-01", "backend: auto/int4", "there is no precision 'int4'; choose one of"),
+        ("mqtts://broker.local", "mqtts://broker.local:0", "not the address of a broker"),
+    ],
+)
+def test_what_would_fail_at_the_start_is_found_by_the_check(
+    before: str, after: str, problem: str
+) -> None:
+    (found,) = problems_of(GOOD.replace(before, after))
+    assert problem in found
+    assert "hunter2" not in found
+
+
 def problems_or_none(text: str) -> list[str]:
     try:
         config_from_text(text, file="x", folder=Path("/"))

@@ -22,7 +22,7 @@ from edge.frames import Frame, ScoreMap
 from edge.observer import CameraStatus, Observer
 from edge.publish.outbox import Outbox
 from edge.run_summary import RunSummary
-from engines.errors import DataError, InputMissingError, TemporaryError
+from engines.errors import DataError, InputMissingError, InternalError, TemporaryError
 
 pytestmark = pytest.mark.broker
 
@@ -244,6 +244,45 @@ def test_observers_are_told_everything_and_a_broken_one_disturbs_nobody(
     assert "stopping" in notes.seen
     assert notes.turns >= 60
     assert broken.calls == 1
+
+
+class Vital(Observer):
+    """Others rely on it, and it fails with the first event."""
+
+    vital = True
+
+    def event(self, event: Any) -> None:
+        raise RuntimeError(f"nothing to say of {event.id}")
+
+
+def test_a_recorder_that_has_ended_ends_the_daemon_at_once_and_not_with_the_next_event(
+    tmp_path: Path, broker: Broker
+) -> None:
+    # One event that stays open: no message follows that could find out.
+    job = CameraJob("yard", live(100.0))
+    scores = {"yard": [5.0] * 100_000}
+    one = daemon(tmp_path, broker.url, scores, jobs=[job], observers=[Vital()])
+    guard = threading.Timer(15.0, one.request_stop)
+    guard.start()
+    with pytest.raises(InternalError, match="Vital has failed"):
+        one.run()
+    guard.cancel()
+    assert one._stops == 0
+
+
+def test_a_slow_recording_keeps_nobody_waiting_for_its_next_picture(tmp_path: Path) -> None:
+    class Turns(Observer):
+        count = 0
+
+        def turned(self) -> None:
+            self.count += 1
+
+    turns = Turns()
+    job = CameraJob("yard", recording("yard", 2, fps=0.5), realtime=True)
+    url = f"mqtt://127.0.0.1:{free_port()}"
+    one = daemon(tmp_path, url, {"yard": [1.0]}, jobs=[job], observers=[turns], flush_s=0.0)
+    one.run()
+    assert turns.count >= 8  # a turn at least every 0.2 s
 
 
 def test_a_camera_that_is_switched_off_is_told_as_disabled(tmp_path: Path, broker: Broker) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import structlog
 
+import calibration
 import edge
+import engines
 from edge.log import configure_logging
 from edge.log_mends import MENDS
 
@@ -25,7 +27,9 @@ def _as_it_was() -> object:
 def alarming_lines() -> list[tuple[str, str, bool]]:
     """(place, event, says itself what mends it) of every warning and error in the runtime."""
     found = []
-    for path in sorted(Path(edge.__file__).parent.rglob("*.py")):
+    rooms = (edge, calibration, engines)
+    files = [path for room in rooms for path in Path(room.__path__[0]).rglob("*.py")]
+    for path in sorted(files):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue

@@ -1,5 +1,6 @@
 """Metrics: what a scraper reads, over HTTP, from a daemon at work."""
 
+import contextlib
 import http.client
 import socket
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from support.broker import free_port
 from support.clips import MemorySource
@@ -201,6 +203,36 @@ def test_clients_that_hang_take_no_more_than_their_room(
             break
         except (ConnectionError, http.client.HTTPException):
             assert time.monotonic() < deadline
+
+
+def test_clients_that_drip_are_cut_off(
+    tmp_path: Path, serve: Callable[[Metrics], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.metrics_server.REQUEST_S", 1.0)
+    port = serve(metrics(tmp_path)).port
+    dripping = [socket.create_connection(("127.0.0.1", port)) for _ in range(MOST_CLIENTS)]
+    deadline = time.monotonic() + 15
+    try:
+        while True:
+            for one in dripping:
+                with contextlib.suppress(OSError):
+                    one.sendall(b"G")  # each within any limit between two letters
+            with contextlib.suppress(ConnectionError, http.client.HTTPException):
+                assert scrape(port)["vigil_mqtt_connected",] == 1
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        for one in dripping:
+            one.close()
+
+
+def test_a_camera_that_is_off_has_no_age(tmp_path: Path) -> None:
+    one = metrics(tmp_path)
+    one.scored("yard", frame(0), scored(frame(0), 1.0))
+    assert b'frame_age_seconds{camera="yard"}' in generate_latest(one.registry)
+    one.camera_changed(status("disabled"))
+    assert b'frame_age_seconds{camera="yard"}' not in generate_latest(one.registry)
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:

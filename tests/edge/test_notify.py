@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,19 @@ def test_each_message_is_one_datagram_of_the_documented_form(manager: Manager) -
         "EXTEND_TIMEOUT_USEC=1500000",
         "STOPPING=1",
     ]
+
+
+def test_a_reload_is_one_message_with_the_moment_at_which_it_began(manager: Manager) -> None:
+    one = notifier(manager)
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    one.reloading()
+    after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    one.close()
+    (heard,) = manager.listen()
+    first, second = heard.split("\n")
+    assert first == "RELOADING=1"
+    name, _, moment = second.partition("=")
+    assert (name, before <= int(moment) <= after) == ("MONOTONIC_USEC", True)
 
 
 def test_a_long_status_is_cut_and_stays_text(manager: Manager) -> None:

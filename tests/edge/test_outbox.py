@@ -267,6 +267,19 @@ def test_a_message_refused_for_good_is_put_aside_with_a_gap_in_its_place(tmp_pat
         assert (dead[0], dead[1], json.loads(dead[2])["id"]) == (2, "0x99", "b")
 
 
+def test_a_broker_that_refuses_everything_does_not_fill_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.publish.outbox_file.DEAD_LETTERS", 3)
+    with outbox(tmp_path / "o.sqlite3") as box:
+        for number in range(8):
+            seq = box.append(message(f"e{number}", "start"))
+            box.fetch(after=seq - 1, limit=1)
+            box.reject(seq, reason="too_large")
+        kept = box._db.execute("SELECT seq FROM dead_letters ORDER BY seq").fetchall()
+    assert kept == [(6,), (7,), (8,)]  # the newest
+
+
 def test_runs() -> None:
     assert runs_of([]) == []
     assert runs_of([1, 2, 5, 7, 8, 9]) == [(1, 2), (5, 5), (7, 9)]

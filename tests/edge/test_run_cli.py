@@ -227,3 +227,27 @@ def test_examples_of_the_help_stand_on_lines_of_their_own() -> None:
         assert "\\b" not in shown
         if "Examples:" in shown:
             assert "  Examples:\n    vigil " in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "where", "mend"),
+    [
+        (("--camera", "Yard"), "a name of a device or camera", "--camera", "such as gate-01"),
+        (("--device", "Gate 1"), "a name of a device or camera", "--device", "such as gate-01"),
+        (
+            ("--source", "ftp://h/x"),
+            "Sources of type 'ftp' are not known",
+            "--source",
+            "use a path",
+        ),
+        (("--backend", "tensorr"), "there is no backend 'tensorr'", "--backend", "choose one of"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_mends_it(
+    arguments: tuple[str, ...], what: str, where: str, mend: str
+) -> None:
+    done = CliRunner().invoke(run, ["--bundle", "b", "--source", "clip", *arguments])
+    assert isinstance(done.exception, UsageError)
+    assert done.exception.what.startswith(what)
+    assert done.exception.where == where
+    assert mend in (done.exception.mend or "")

@@ -1,5 +1,6 @@
 """`vigil run` as a service: a real process and the service manager's side of its socket."""
 
+import json
 import os
 import re
 import signal
@@ -127,14 +128,22 @@ def test_a_reload_takes_new_cameras_and_refuses_a_wrong_file(
         process = start(manager, config, watchdog_s=60.0)
         try:
             manager.wait_for("READY=1")
+            manager.forget()
             rewrite(config, "{porch: {sauce: 'http://127.0.0.1/'}}")
             process.send_signal(signal.SIGHUP)
             manager.wait_for_text("STATUS=new configuration refused, the one before goes on: 2 pro")
+            manager.wait_for_text("RELOADING=1\nMONOTONIC_USEC=")
+            manager.wait_for("READY=1")  # it works on, as before
+            manager.forget()
             address = f"http://127.0.0.1:{server.port}/locked"
             login = f"username: viewer, password_file: {secret}"
             rewrite(config, f"{{porch: {{source: '{address}', {login}}}}}")
             process.send_signal(signal.SIGHUP)
+            manager.wait_for_text("RELOADING=1\nMONOTONIC_USEC=")
+            manager.wait_for("READY=1")
             manager.wait_for_text("STATUS=1/1 live")
+            said = next(text for text in manager.heard if text.startswith("STATUS=1/1 live"))
+            assert "refused" not in said
             children = psutil.Process(process.pid).children(recursive=True)
             seen = [" ".join(child.cmdline()) + str(child.environ()) for child in children]
             process.send_signal(signal.SIGTERM)
@@ -175,4 +184,8 @@ def test_a_password_that_is_wrong_shows_nowhere_either(
             process.wait()
     assert "refuses the login (401)" in err
     assert "wrong-h" not in out + err + str(environment)
-    assert 'cause": "refused' in err  # the fault is told, with its reason
+    lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    (fault,) = [line for line in lines if line["event"] == "camera_fault"]
+    # Where `journalctl -p warning` finds it, with its reason and what mends it.
+    assert (fault["level"], fault["cause"]) == ("warning", "refused")
+    assert "check user and password" in fault["why"]

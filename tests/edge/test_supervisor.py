@@ -139,6 +139,23 @@ def test_a_process_that_cannot_be_killed_gets_no_second_one_beside_it() -> None:
     assert stage.states[-1] == "connecting"
 
 
+def test_a_process_that_died_after_all_is_let_go_and_not_told_again_and_again() -> None:
+    stage = Stage(connect_s=15.0, quarantine_s=300.0)
+    stage.turn()
+    undead = stage.capture
+    undead.dies = False
+    stage.turn(16.0)
+    stage.turn()
+    assert stage.states[-1] == "quarantined"
+    undead.dies = True
+    undead.queue += [News(failure="the capture process ended with signal 9")] * 50
+    for _ in range(20):
+        stage.turn()
+    assert len(undead.queue) == 49  # it is asked no more
+    stage.turn(301.0)
+    assert len(stage.captures) == 2
+
+
 def test_no_process_to_be_had_is_a_loss_like_others() -> None:
     stage = Stage(backoff_min_s=1.0)
     stage.failing = OSError("out of processes")

@@ -1,6 +1,7 @@
 """The subscriber's side: each message once, losses told, hostile input harmless."""
 
 import json
+import socket
 import threading
 import time
 from pathlib import Path
@@ -18,8 +19,9 @@ from support.scores import detector, frame, scored
 from edge.cli.watch import watch
 from edge.events.tracker import EventTracker
 from edge.publish.address import BrokerAddress, Login
+from edge.publish.protocol import ProtocolChoice
 from edge.watch import Reader, Watcher, describe
-from engines.errors import TemporaryError, UnavailableError, UsageError
+from engines.errors import RefusedError, TemporaryError, UnavailableError, UsageError
 
 STREAM = "0190a3f2-5a2e-7c44-9b1e-3f0a2d6c8e11"
 
@@ -199,6 +201,48 @@ def test_it_listens_again_when_the_broker_returns(tmp_path: Path) -> None:
         )
         assert next(heard).payload is not None
         heard.close()
+
+
+def refuse_subscription(server: socket.socket, connack: bytes, suback: bytes) -> None:
+    """A broker that lets one client in and takes no subscription (mosquitto's lists cannot)."""
+    client, _ = server.accept()
+    with client:
+        client.recv(4096)
+        client.sendall(connack)
+        packet = client.recv(4096)
+        client.sendall(suback[:2] + packet[2:4] + suback[2:])
+        client.recv(4096)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "connack", "suback"),
+    [
+        ("5", b"\x20\x03\x00\x00\x00", b"\x90\x04\x00\x87"),
+        ("3.1.1", b"\x20\x02\x00\x00", b"\x90\x03\x80"),
+    ],
+)
+def test_a_broker_that_will_not_send_is_told_and_not_waited_for(
+    protocol: Any, connack: bytes, suback: bytes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=refuse_subscription, args=(server, connack, suback))
+        thread.start()
+        address = BrokerAddress.parse(f"mqtt://127.0.0.1:{server.getsockname()[1]}")
+        watcher = Watcher(address=address, login=Login(), topic="vigil/+/event")
+        watcher._protocol = ProtocolChoice(protocol)
+        with pytest.raises(RefusedError, match="does not let us listen") as caught:
+            list(watcher.listen(timeout_s=20.0))
+        thread.join(10)
+    assert "access list" in (caught.value.mend or "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--device", "a#b"), ("--device", "+/x"), ("--prefix", ""), ("--prefix", "a//b")]
+)
+def test_topics_that_cannot_be_are_wrong_use(arguments: tuple[str, str]) -> None:
+    error = CliRunner().invoke(watch, ["mqtt://127.0.0.1:1", *arguments]).exception
+    assert isinstance(error, UsageError)
+    assert (error.where, bool(error.mend)) == (arguments[0], True)
 
 
 def test_an_absent_broker_and_a_password_on_the_command_line_are_told() -> None:

@@ -154,6 +154,17 @@ def test_a_camera_that_is_given_up_leaves_no_fault_open() -> None:
     assert bench.camera.events == 0
 
 
+def test_another_cause_is_told_in_time_though_the_camera_does_not_change_any_more() -> None:
+    bench = Bench()
+    bench.change("lost", "no_frames")
+    assert bench.change("quarantined", "refused") == []
+    told: list[Message] = []
+    for _ in range(120):
+        bench.clock.turn(1.0)
+        told += bench.camera.follow()
+    assert faults(told) == [("update", "refused", None)]
+
+
 def test_a_recording_that_breaks_is_no_camera_fault() -> None:
     bench = Bench()
     bench.feed.live = False
@@ -193,5 +204,8 @@ def test_changes_are_told_once_with_the_time_at_which_they_happened() -> None:
     told = bench.camera.changed()
     assert told is not None
     assert (told.state, told.since) == ("live", happened)
+    for fps, told_again in ((9.0, False), (12.0, False), (4.0, True), (None, True), (4.0, True)):
+        bench.feed.fps = fps
+        assert (bench.camera.changed() is not None) == told_again, fps
     bench.feed.flags.append("dark")
     assert bench.camera.changed() is not None

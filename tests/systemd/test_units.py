@@ -60,8 +60,8 @@ def device(tmp_path: Path) -> Path:
     return root
 
 
-def add(device: Path, *names: str) -> None:
-    folder = device / "etc/systemd/system/vigil@gate.service.d"
+def add(device: Path, *names: str, unit: str = "vigil@gate") -> None:
+    folder = device / f"etc/systemd/system/{unit}.service.d"
     folder.mkdir(exist_ok=True)
     for name in names:
         shutil.copy(SYSTEMD / "drop-ins" / f"{name}.conf", folder)
@@ -101,6 +101,19 @@ def test_the_units_are_clean(device: Path) -> None:
 def test_each_drop_in_is_clean(device: Path, drop_in: str) -> None:
     add(device, drop_in)
     assert verify(device) == ""
+
+
+def test_the_doctor_after_a_failure_can_open_what_the_daemon_could(device: Path) -> None:
+    def environment(unit: str) -> set[str]:
+        text = (SYSTEMD / unit).read_text()
+        lines = re.findall(r"^Environment=(.*)$", text, re.MULTILINE)
+        return {word for line in lines for word in line.split()}
+
+    daemon, doctor = map(environment, ("vigil@.service", "vigil-failed@.service"))
+    assert daemon - doctor == {"PYTHONUNBUFFERED=1"}
+    add(device, "gpu", "usb-camera", "csi-camera", "credentials", unit="vigil-failed@gate")
+    assert verify(device) == ""
+    assert exposure(device, "vigil-failed@gate.service") <= GPU_LIMIT
 
 
 def test_a_mistake_would_be_seen(device: Path) -> None:

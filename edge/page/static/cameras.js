@@ -2,10 +2,13 @@
 
 import { Chart } from "./chart.js";
 import { load, paintHeat } from "./heat.js";
-import { clockTime, moment, number, reasonOf, span, stateOf } from "./words.js";
+import { clockTime, moment, number, promiseOf, reasonOf, span, stateOf } from "./words.js";
 
 const OLD = 4_000; // pictures come twice a second, from slow cameras more seldom
 const SLOWEST = 30_000;
+
+/** Whether a camera's threshold is another than the bundle's. */
+export const hasOwn = (camera, threshold) => camera.threshold != null && camera.threshold !== threshold;
 
 export class Camera {
   constructor(name, device) {
@@ -22,17 +25,20 @@ export class Camera {
     this.device(device);
   }
 
-  /** What the scores are compared with. */
-  device({ threshold }) {
-    this.chart.threshold = threshold;
-    this.#text(".threshold", `threshold ${number(threshold)}`);
+  /** What the scores are compared with where the camera has nothing of its own. */
+  device(device) {
+    this.bundle = device.threshold;
+    this.#limit(device.threshold);
   }
 
   /** How it stands. */
   show(camera, now) {
     this.state = camera.state;
     this.node.dataset.state = camera.state;
-    if (camera.threshold != null) this.device(camera);
+    if (camera.threshold != null) this.#limit(camera.threshold);
+    const own = hasOwn(camera, this.bundle) && camera.budget_per_week != null;
+    this.node.querySelector(".promise").hidden = !own;
+    if (own) this.#text(".promise", `Threshold learned here: ${promiseOf(camera)}.`);
     const state = stateOf(camera);
     this.node.querySelector(".glyph path").setAttribute("d", state.path);
     this.#text(".word", state.word);
@@ -79,6 +85,11 @@ export class Camera {
   /** How many of its pictures are looked at in a second. */
   rate(perSecond) {
     this.#text(".rate", perSecond ? `${number(perSecond)} pictures a second` : "");
+  }
+
+  #limit(threshold) {
+    this.chart.threshold = threshold;
+    this.#text(".threshold", `threshold ${number(threshold)}`);
   }
 
   #put(picture, heat, at) {

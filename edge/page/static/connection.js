@@ -23,6 +23,7 @@ export class Connection {
         this.heard = Date.now();
         if (kind === "board") {
           this.pause = PAUSES[0];
+          this.online = true;
           this.changed(true, "");
         }
         handler(JSON.parse(event.data));
@@ -39,7 +40,9 @@ export class Connection {
     const pause = this.pause;
     this.pause = Math.min(PAUSES[1], 2 * pause);
     this.retry = setTimeout(() => this.#open(), pause);
-    this.changed(false, await this.#why());
+    this.online = false;
+    const why = await this.#why();
+    if (!this.online) this.changed(false, why); // it may have come back while we asked
   }
 
   /** What stands in the way. An event source does not tell. */

@@ -1,9 +1,9 @@
 // The page: what the device says, shown.
 
-import { Camera } from "./cameras.js";
+import { Camera, hasOwn } from "./cameras.js";
 import { Connection } from "./connection.js";
 import { Events } from "./events.js";
-import { clockTime, number, stateOf } from "./words.js";
+import { clockTime, number, promiseOf, stateOf } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const cameras = new Map();
@@ -94,13 +94,13 @@ function beat(message) {
   for (const [name, one] of cameras) one.rate(message.rates[name]);
 }
 
+/** The bundle's threshold and promise, of those cameras alone that go by it; and what runs. */
 function model() {
-  const promise = device.provisional
-    ? `provisional: proven at most ${number(device.proven_per_week)} false alarms a week, wanted ${number(device.budget_per_week)}`
-    : `at most ${number(device.budget_per_week)} false alarms a week`;
-  const own = [...states.values()].some(({ threshold }) => threshold != null && threshold !== device.threshold);
-  const where = own ? ", where a camera has not learned its own" : "";
-  return `Threshold ${number(device.threshold)} (${device.unit})${where}: ${promise}. Model ${device.model}, vigil ${device.release}.`;
+  const learned = [...states.values()].filter((status) => hasOwn(status, device.threshold)).length;
+  const what = `Model ${device.model} (${device.unit}), vigil ${device.release}.`;
+  if (learned && learned === states.size) return what;
+  const where = learned ? ", where a camera has not learned its own" : "";
+  return `Threshold ${number(device.threshold)}${where}: ${promiseOf(device)}. ${what}`;
 }
 
 /** What stands in the header and the title. */

@@ -69,6 +69,13 @@ export const endOf = (event) => ENDS[event.reason] ?? event.reason ?? "";
 export const stateOf = (camera) => STATES[camera.state] ?? { word: camera.state, path: STATES.disabled.path };
 export const heading = (event) => (event.phase === "end" ? "Ended" : "Open");
 
+/** What a threshold promises, of the bundle or of a camera that has learned its own. */
+export function promiseOf({ provisional, proven_per_week: proven, budget_per_week: budget }) {
+  return provisional
+    ? `provisional: proven at most ${number(proven)} false alarms a week, wanted ${number(budget)}`
+    : `at most ${number(budget)} false alarms a week`;
+}
+
 /** Why a camera stands as it does. */
 export function reasonOf(camera) {
   const reason = camera.reason ? [REASONS[camera.reason] ?? camera.reason] : [];

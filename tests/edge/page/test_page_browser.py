@@ -1,6 +1,8 @@
 """The page in a real browser: a headless Chromium, driven through the keyboard and watched."""
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from support.broker import free_port, wait_until
 from support.page import TOKEN, Stage, chromium, get, status
 
+from edge.events.event import Budget
 from edge.page.settings import PageSettings
 
 pytestmark = pytest.mark.browser
@@ -118,7 +121,8 @@ def test_each_camera_is_measured_by_its_own_threshold(browser: Any, stage: Stage
     with Watched(browser) as tab:
         tab.page.goto(stage.url)
         tab.page.get_by_text("2 of 2 cameras live").wait_for()
-        stage.observer.camera_changed(status("door", threshold=7.5))
+        learned = Budget(per_week=7.0, proven_per_week=45.0, provisional=True)
+        stage.observer.camera_changed(status("door", threshold=7.5, budget=learned))
         tab.page.get_by_text("threshold 7.5").wait_for()
         stage.play("yard", 1.0, 2.0)
         stage.play("door", 1.0, 6.0)
@@ -131,8 +135,18 @@ def test_each_camera_is_measured_by_its_own_threshold(browser: Any, stage: Stage
         yard.locator("svg[aria-label*='threshold 3.0']").wait_for()
         assert "threshold 3.0" in yard.inner_text()
         assert "where a camera has not learned its own" in tab.text(".model")
+        assert door.locator(".promise").inner_text() == (
+            "Threshold learned here: provisional: proven at most 45.0 false alarms a week, "
+            "wanted 7.0."
+        )
+        assert not yard.locator(".promise").is_visible()
         tab.page.reload()  # from the snapshot as from the news
         tab.page.get_by_text("threshold 7.5").wait_for()
+        proven = Budget(per_week=7.0, proven_per_week=6.0, provisional=False)
+        stage.observer.camera_changed(status("yard", threshold=4.0, budget=proven))
+        yard.get_by_text("at most 7.0 false alarms a week").wait_for()
+        # Nobody goes by the bundle's any more, so nobody is told what it would promise.
+        assert "false alarms" not in tab.text(".model")
         assert tab.complaints == []
 
 
@@ -246,6 +260,34 @@ def test_it_comes_back_by_itself_after_the_daemon_restarts(browser: Any, tmp_pat
             assert "2 of 2 cameras live" in tab.text("#summary")
         # What the browser itself says about refused connections is the only complaint.
         assert all("ERR_" in complaint for complaint in tab.complaints), tab.complaints
+
+
+SLOW_FETCH = """
+const real = window.fetch;
+window.asked = 0;
+window.fetch = (...all) => new Promise((done) => {
+  setTimeout(() => { window.asked += 1; done(real(...all)); }, 6000);
+});
+"""
+
+
+def test_a_late_word_on_a_lost_connection_does_not_undo_the_new_one(
+    browser: Any, stage: Stage
+) -> None:
+    with Watched(browser) as tab:
+        tab.page.add_init_script(SLOW_FETCH)  # the question why it was lost takes its time
+        tab.page.goto(stage.url)
+        tab.page.get_by_text("2 of 2 cameras live").wait_for()
+        process = stage.observer._pump._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        tab.wait("() => window.asked > 0")
+        tab.page.get_by_text("2 of 2 cameras live").wait_for()
+        stage.event("door")
+        tab.page.locator("#events li").wait_for()
+        tab.page.wait_for_timeout(500)
+        assert "2 of 2 cameras live" in tab.text("#summary")
+        assert not tab.page.locator("#trouble").is_visible()
 
 
 def test_a_daemon_that_does_not_look_any_more_is_told(

@@ -2,8 +2,11 @@
 
 import json
 import os
+import platform
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 from support.broker import wait_until
 from support.page import DEVICE, EventReader, Stage, get, status
+from support.seccomp import SETPRIORITY
 
 from edge.clock import SystemClock
 from edge.page import pump
@@ -128,3 +132,60 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     reader.close()
     kept = json.loads((tmp_path / "page_events.json").read_text())
     assert [event["phase"] for event in kept] == ["end"]
+
+
+def test_a_large_board_waits_for_a_process_that_is_slow_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Less than the imports of the process take, on any machine; and more than a socket holds.
+    monkeypatch.setattr("edge.page.process.SEND_S", 0.05)
+    events = [
+        {
+            "id": f"e{number}",
+            "phase": "end",
+            "rev": 2,
+            "camera": "yard",
+            "started_at": "2026-07-01T21:14:03.120Z",
+            "why": "x" * 10_000,
+        }
+        for number in range(200)
+    ]
+    (tmp_path / "page_events.json").write_text(json.dumps(events))
+    with Stage(tmp_path, PageSettings(port=0)) as one:
+        first = one.observer._pump._process
+        monkeypatch.setattr("edge.page.process.SEND_S", 5.0)
+        wait_until(lambda: len(get(one.port, "/api/v1/state").json()["events"]) == 200)
+        wait_until(lambda: len(get(one.port, "/api/v1/state").json()["cameras"]) == 2)
+        state = get(one.port, "/api/v1/state").json()
+        assert [camera["name"] for camera in state["cameras"]] == ["yard", "door"]
+        assert one.observer._pump._process is first
+
+
+UNDER_THE_UNIT = """
+import os, sys
+from pathlib import Path
+from support.page import PageSettings, Stage, get
+from support.seccomp import refuse_priorities
+refuse_priorities()
+try:
+    os.nice(1)
+except PermissionError:
+    with Stage(Path(sys.argv[1]), PageSettings(port=0)) as one:
+        print(get(one.port, "/healthz").status)
+"""
+
+
+@pytest.mark.skipif(
+    platform.machine() not in SETPRIORITY, reason="no number of setpriority for this machine"
+)
+def test_it_serves_where_the_unit_lets_nobody_change_a_priority(tmp_path: Path) -> None:
+    tests = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", UNDER_THE_UNIT, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}"},
+        check=False,
+    )
+    assert done.stdout.split()[-1:] == ["200"], done.stderr[-2000:]

@@ -123,6 +123,10 @@ def test_from_bare_to_ready_once_and_not_twice(root: Path, tmp_path: Path) -> No
     password = root / "etc/vigil/credentials/mqtt_password"
     assert password.read_bytes() == SECRET.encode()
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    units = root / "etc/systemd/system"
+    for unit in ("vigil@", "vigil-failed@"):  # the doctor after a failure knows it, too
+        assert "mqtt_password" in (units / f"{unit}.service.d/credentials.conf").read_text()
+    assert not (units / "vigil-failed@.service.d/flashed.conf").exists()
     assert SECRET not in (tmp_path / "ssh.log").read_text()
     assert (root / f"etc/vigil/trusted-keys.d/{pair.key_id}.pub").exists()
     config = (root / "etc/vigil/gate.yaml").read_text()
