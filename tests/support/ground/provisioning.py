@@ -20,6 +20,6 @@ def provision(
         *("provision", device.target, "-F", str(device.ssh_config), "--offline"),
         *("--wheelhouse", str(desk.wheels), "--instance", INSTANCE),
         *("--trust", str(desk.key.public), "--config", str(config), *more),
-        timeout_s=_INSTALL_S,
+        timeout_s=_INSTALL_S * device.stretch,
         check=check,
     )

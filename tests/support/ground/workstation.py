@@ -30,6 +30,7 @@ UNIT = f"vigil@{INSTANCE}.service"
 CAMERA = "yard"
 # A device in a test is tiny and slow, and there are many: well for three seconds is well.
 QUICK_GATE = "/opt/vigil/runtime/bin/vigil device --steady-seconds 3"
+_FLASH_S = 600.0
 
 
 @dataclass
@@ -77,13 +78,19 @@ class Workstation:
 
     def rollback(self, device: Device) -> subprocess.CompletedProcess[str]:
         """Bring the release before the present one back."""
-        return self.vigil("rollback", *_reaching(device))
+        limit_s = _FLASH_S * device.stretch
+        return self.vigil("rollback", *_reaching(device), timeout_s=limit_s)
 
     def flash(
         self, bundle: Path, device: Device, *more: str, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Flash a bundle onto a device."""
-        return self.vigil(*self.flash_arguments(bundle, device), *more, check=check)
+        return self.vigil(
+            *self.flash_arguments(bundle, device),
+            *more,
+            check=check,
+            timeout_s=_FLASH_S * device.stretch,
+        )
 
     def status(self, device: Device) -> dict[str, Any]:
         """What `vigil status` tells of a device."""
