@@ -2,15 +2,17 @@
 
 `pytest` runs a selection; what is marked `device_long` (takes long) or `device_vm` (an emulated
 machine with a kernel of its own, takes very long) runs with VIGIL_DEVICE_TESTS=all, which `make
-test-device` sets. Where this machine cannot boot devices they are skipped, and the end of the run
-says so in a line of its own.
+test-device` sets, and `device_arm` with VIGIL_DEVICE_TESTS=arm. Where this machine cannot boot
+devices they are skipped, and the end of the run says so in a line of its own.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,10 +28,30 @@ from support.ground.wheels import wheelhouse
 from support.ground.workstation import Workstation, workstation
 
 HERE = Path(__file__).parent
-ALL = os.environ.get("VIGIL_DEVICE_TESTS") == "all"
-# Images and wheels are made on the first run, and other work may slow the machine down.
-TIMEOUT_S = 1800
-VM_TIMEOUT_S = 5400
+CHOICE = os.environ.get("VIGIL_DEVICE_TESTS", "")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Tests of one mark.
+
+    Attributes:
+        choice: Value of VIGIL_DEVICE_TESTS with which they run; empty: always.
+        why_not: What keeps this machine from running them.
+        limit_s: Images and wheels are made on the first run, and other work may be in the way.
+    """
+
+    choice: str
+    why_not: Callable[[], str | None]
+    limit_s: float = 1800
+
+
+PLAIN = Kind("", why_no_device)
+KINDS = {
+    "device_long": Kind("all", why_no_device),
+    "device_vm": Kind("all", why_no_machine, 5400),
+    "device_arm": Kind("arm", functools.partial(why_no_machine, "aarch64"), 7200),
+}
 NOT_BOOTED: set[str] = set()
 """Why; the end of the run repeats it, for a skipped test is easily overlooked."""
 
@@ -39,12 +61,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Last: what they need may still be in the making (`python -m support.ground.prepare`).
     items[:] = [item for item in items if item not in ours] + ours
     for item in ours:
+        kind = next((kind for mark, kind in KINDS.items() if item.get_closest_marker(mark)), PLAIN)
         item.add_marker(pytest.mark.device)
-        emulated = item.get_closest_marker("device_vm") is not None
-        item.add_marker(pytest.mark.timeout(VM_TIMEOUT_S if emulated else TIMEOUT_S))
-        if not ALL and (emulated or item.get_closest_marker("device_long") is not None):
-            item.add_marker(pytest.mark.skip(reason="takes long: make test-device"))
-        elif reason := why_no_machine() if emulated else why_no_device():
+        item.add_marker(pytest.mark.timeout(kind.limit_s))
+        if kind.choice not in {"", CHOICE}:
+            reason = f"takes long: make test-device (VIGIL_DEVICE_TESTS={kind.choice})"
+            item.add_marker(pytest.mark.skip(reason=reason))
+        elif reason := kind.why_not():
             NOT_BOOTED.add(reason)
             item.add_marker(pytest.mark.skip(reason=f"no booted device: {reason}"))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.ground.commands import run
+from support.ground.foreign import programs_of
 from support.ground.image import PACKAGES, BareImage, Recipe, bare_image
 
 # Debian's names of machines, as `uname -m` tells them.
@@ -56,7 +57,8 @@ def kernel_image(machine: str = "") -> KernelImage:
         (Path(__file__),),
         "" if machine == platform.machine() else architecture,
     )
-    made = bare_image(recipe)
+    with programs_of(machine):
+        made = bare_image(recipe)
     return KernelImage(made.disk, made.identity, made.host_key, machine)
 
 
