@@ -31,7 +31,11 @@ _EMULATION = {
     "aarch64": {"qemu-system-aarch64": "qemu-system-arm", "nbdkit": "nbdkit"},
 }
 # To make the disk of another kind of machine, its programs must run here.
-_FOREIGN = {"qemu-aarch64-static": "qemu-user-static", "update-binfmts": "binfmt-support"}
+_FOREIGN = {
+    "qemu-aarch64-static": "qemu-user-static",
+    "update-binfmts": "binfmt-support",
+    "arch-test": "arch-test",
+}
 _MEMORY_MB = 2500
 SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin"
 
