@@ -93,8 +93,8 @@ if [ $tests = yes ] && [ "$(id -u)" -eq 0 ] &&
 fi
 
 # Emulated machines, with a kernel and a drive of their own.
-emulator=(qemu-system-x86 seabios ipxe-qemu nbdkit)
-[ "$HOSTTYPE" != aarch64 ] || emulator=(qemu-system-arm ipxe-qemu nbdkit)
+emulator=(qemu-system-x86 nbdkit)
+[ "$HOSTTYPE" != aarch64 ] || emulator=(qemu-system-arm nbdkit)
 if [ "$goal" = test-device ] && [ "$(id -u)" -eq 0 ] &&
   ! { command -v "qemu-system-$HOSTTYPE" && command -v nbdkit; } >/dev/null; then
   install_debian "${emulator[@]}" ||

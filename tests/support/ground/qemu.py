@@ -151,7 +151,7 @@ class QemuDevice(Device):
         time_at = f"{self.clock:%Y-%m-%dT%H:%M:%S}" if self.clock is not None else "utc"
         return [
             *(self._hardware.emulator, *self._hardware.options),
-            *("-accel", "tcg,thread=multi", "-smp", "2", "-m", str(_MEMORY_MB)),
+            *("-nodefaults", "-accel", "tcg,thread=multi", "-smp", "2", "-m", str(_MEMORY_MB)),
             *("-kernel", str(self._kernel), "-initrd", str(self._initrd), "-append", words),
             *("-drive", f"{drive},format=raw,if=virtio,cache=writeback"),
             *("-netdev", f"tap,id=n,ifname={self._cable},script=no,downscript=no"),
