@@ -22,7 +22,6 @@ CUTS = int(os.environ.get("VIGIL_CUTS", "30"))
 FEW = 3
 
 
-@pytest.mark.device_long
 def test_power_cuts_in_a_flash_leave_old_or_new_whole(gate: Device, desk: Workstation) -> None:
     cut_often(gate, desk, cuts=FEW)
 
@@ -69,7 +68,6 @@ def test_events_that_wait_for_a_broker_survive_a_power_cut(gate: Device, desk: W
         require_no_loss(heard)
 
 
-@pytest.mark.device_long
 def test_a_crash_of_everything_is_survived_too(gate: NspawnDevice) -> None:
     """PID 1 is killed: no shutdown, but what was written stays."""
     gate.kill()
