@@ -32,8 +32,8 @@ test: ## Everything: set-up, check and all tests
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest
 
-test-device: ## Boots devices and flashes them: power cuts, network cuts, full disks, hangs
-	@scripts/set_up.sh test
+test-device: ## Boots devices and machines, flashes them: power and network cuts, full disks, clocks
+	@scripts/set_up.sh test-device
 	VIGIL_DEVICE_TESTS=all $(BIN)/python -m pytest -v tests/device
 
 fuzz: setup ## A million spoiled bundles, or ten minutes of them: nothing but clear errors may come out

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Prepares .venv with vigil in it. Usage: scripts/set_up.sh [setup|test]
+# Prepares .venv with vigil in it. Usage: scripts/set_up.sh [setup|test|test-device]
 # Debian packages that are missing are installed where that is permitted (root, or sudo without a
 # password); otherwise one line says what to install. "test" also wants a mosquitto broker,
-# an RTSP server, a browser, and as root what boots devices.
+# an RTSP server, a browser, and as root what boots devices; "test-device" an emulator (0.6 GB).
 # TORCH="torch==2.9.1" (any pip requirement or wheel file) takes another PyTorch than the pinned one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 goal=${1:-setup}
+tests=no
+[[ $goal != test* ]] || tests=yes
 python=${PYTHON:-python3}
 extras=${EXTRAS:-train,broker,page,cpu-fast,dev}
 torch=${TORCH:-}
@@ -59,7 +61,7 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
   printf '%s' "$wanted" > "$stamp"
 fi
 
-if [ "$goal" = test ] && ! command -v mosquitto >/dev/null && [ ! -x /usr/sbin/mosquitto ]; then
+if [ $tests = yes ] && ! command -v mosquitto >/dev/null && [ ! -x /usr/sbin/mosquitto ]; then
   install_debian mosquitto ||
     say "no mosquitto broker: its tests will be skipped; install: sudo apt-get install mosquitto"
 fi
@@ -67,25 +69,34 @@ fi
 # Test cameras: GStreamer's RTSP server through the system's Python, and an H.264 encoder.
 rtsp=(python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-tools gstreamer1.0-plugins-base
   gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly)
-if [ "$goal" = test ] && ! compgen -G "/usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib" >/dev/null; then
+if [ $tests = yes ] && ! compgen -G "/usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib" >/dev/null; then
   install_debian "${rtsp[@]}" ||
     say "no RTSP server: its tests will be skipped; install: sudo apt-get install ${rtsp[*]}"
 fi
 
-if [ "$goal" = test ] && [ ! -x /usr/bin/chromium ] && ! command -v chromium chromium-browser >/dev/null; then
+if [ $tests = yes ] && [ ! -x /usr/bin/chromium ] && ! command -v chromium chromium-browser >/dev/null; then
   install_debian chromium ||
     say "no Chromium: the page's tests in a browser will be skipped; install: sudo apt-get install chromium"
 fi
 
-if [ "$goal" = test ] && ! command -v systemd-analyze >/dev/null && [ ! -x /usr/bin/systemd-analyze ]; then
+if [ $tests = yes ] && ! command -v systemd-analyze >/dev/null && [ ! -x /usr/bin/systemd-analyze ]; then
   install_debian systemd ||
     say "no systemd: tests of the unit files will be skipped; install: sudo apt-get install systemd"
 fi
 
 # Booted devices: systemd-nspawn, what makes their disks and what reaches them. They need root.
 ground=(mmdebstrap e2fsprogs iproute2 openssh-client systemd-container)
-if [ "$goal" = test ] && [ "$(id -u)" -eq 0 ] &&
+if [ $tests = yes ] && [ "$(id -u)" -eq 0 ] &&
   ! { [ -x /usr/bin/systemd-nspawn ] && [ -x /usr/bin/mmdebstrap ]; }; then
   install_debian "${ground[@]}" ||
     say "no booted devices: flashing will not be proved; install: apt-get install ${ground[*]}"
+fi
+
+# Emulated machines, with a kernel and a drive of their own.
+emulator=(qemu-system-x86 nbdkit)
+[ "$HOSTTYPE" != aarch64 ] || emulator=(qemu-system-arm nbdkit)
+if [ "$goal" = test-device ] && [ "$(id -u)" -eq 0 ] &&
+  ! { command -v "qemu-system-$HOSTTYPE" && command -v nbdkit; } >/dev/null; then
+  install_debian "${emulator[@]}" ||
+    say "no emulated machines: their tests will be skipped; install: apt-get install ${emulator[*]}"
 fi

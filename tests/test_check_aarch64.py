@@ -37,7 +37,7 @@ def wheel(folder: Path, name: str, version: str, *requires: str) -> Path:
 
 
 def test_markers_are_those_of_the_device_not_of_this_machine(script: ModuleType) -> None:
-    old, new = script.Target("3.10"), script.Target("3.12")
+    old, new = script.Target("3.10", "aarch64"), script.Target("3.12", "aarch64")
     for text, on_old, on_new in (
         ("a; platform_machine == 'aarch64'", True, True),
         ("a; platform_machine == 'x86_64'", False, False),
@@ -47,12 +47,13 @@ def test_markers_are_those_of_the_device_not_of_this_machine(script: ModuleType)
         ("a; extra == 'gpu'", False, False),
     ):
         requirement = Requirement(text)
-        assert (old.applies(requirement), new.applies(requirement)) == (on_old, on_new), text
+        found = [target.applies(requirement, frozenset()) for target in (old, new)]
+        assert found == [on_old, on_new], text
     assert old.applies(Requirement("a; extra == 'gpu'"), frozenset({"gpu"}))
 
 
 def test_a_wheel_for_a_newer_c_library_does_not_fit(script: ModuleType) -> None:
-    options = script.Target("3.10").pip_options
+    options = script.Target("3.10", "aarch64").pip_options
     assert "manylinux_2_35_aarch64" in options
     assert "manylinux_2_36_aarch64" not in options
     assert not any("x86" in option for option in options)
@@ -60,7 +61,7 @@ def test_a_wheel_for_a_newer_c_library_does_not_fit(script: ModuleType) -> None:
 
 def test_each_pin_has_one_version_on_each_python(script: ModuleType) -> None:
     for python in script.GLIBC_MINOR:
-        pins = list(script.read_pins(script.Target(python)))
+        pins = list(script.pins_of(script.Target(python, "aarch64")))
         assert len({name for name, _ in pins}) == len(pins)
         assert dict(pins)["cryptography"].startswith("==")
 
@@ -83,7 +84,7 @@ def test_what_wheels_require_is_followed_and_what_is_missing_is_told(
 
     monkeypatch.setattr(script, "download", download)
     monkeypatch.setattr(script, "wanted_by_a_device", lambda _: [Requirement("numpy>=1.26")])
-    missing = script.check(script.Target("3.10"), tmp_path, ())
+    missing = script.check(script.Target("3.10", "aarch64"), tmp_path, ())
     assert asked == ["numpy", "deep", "absent"]
     assert missing == ["absent for Python 3.10: no matching distribution"]
     monkeypatch.setattr(sys, "argv", ["x", "--python", "3.10"])

@@ -7,6 +7,7 @@ notes what it is asked for, and no apt-get, sudo or mosquitto unless a test adds
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -169,6 +170,21 @@ def test_with_rights_debian_packages_are_installed(machine: Machine) -> None:
         *([] if Path("/usr/bin/systemd-analyze").exists() else ["systemd"]),
         *([] if nspawn else ["systemd-container"]),
     ]
+
+
+def test_an_emulator_is_installed_for_its_tests_alone(machine: Machine) -> None:
+    machine.add_program("id", "#!/usr/bin/env bash\necho 0\n")
+    machine.add_program("apt-get", '#!/usr/bin/env bash\nprintf "apt %s\\n" "$*" >> "$CALLS"\n')
+    assert machine.set_up("test").returncode == 0
+    assert not [call for call in machine.calls() if "qemu" in call]
+    done = machine.set_up("test-device")
+    assert done.returncode == 0, done.stderr
+    (call,) = [call for call in machine.calls() if "qemu" in call]
+    assert call.split()[-1] == "nbdkit"
+    for program in (f"qemu-system-{platform.machine()}", "nbdkit"):
+        machine.add_program(program, "#!/usr/bin/env bash\n")
+    machine.set_up("test-device")
+    assert len([call for call in machine.calls() if "qemu" in call]) == 1
 
 
 def _would_run(target: str) -> str:

@@ -143,9 +143,15 @@ def provision(
     if as_json:
         click.echo(json.dumps(_told(reports, found), indent=1))
     for target, one in found.items():
-        words = "would be changed" if check else "changed"
-        click.echo(f"{target}: {words if one.changed else 'nothing changed'}", err=True)
+        click.echo(f"{target}: {_summary(one, check=check)}", err=True)
     end(ctx, [report for report in reports if report.target not in found])
+
+
+def _summary(one: Provisioned, *, check: bool) -> str:
+    """In a line: which steps did change something, or would."""
+    state, words = ("would change", "would be changed") if check else ("changed", "changed")
+    steps = [step["step"] for step in one.steps if step["state"] == state]
+    return f"{words}: {', '.join(steps)}" if steps else "nothing changed"
 
 
 def _told(reports: list[Report], found: dict[str, Provisioned]) -> dict[str, Any]:

@@ -17,6 +17,16 @@ from engines.flash.link import PROGRAM
 from engines.flash.report import Report
 
 _TELL_EVERY_S = 2.0
+# One word for each state of a step; what is under way has none, its text says what it is.
+_MARKS = {
+    "begin": "...",
+    "done": "ok",
+    "skip": "skipped",
+    "unchanged": "unchanged",
+    "would change": "would change:",
+    "changed": "changed:",
+    "note": "note:",
+}
 NOT_TRIED = 75
 
 
@@ -70,8 +80,8 @@ class Progress:
                     if now_s - self._told_s.get(target, -_TELL_EVERY_S) < _TELL_EVERY_S:
                         return
                     self._told_s[target] = now_s
-                mark = {"begin": "...", "done": "ok", "skip": "skipped"}.get(state, "")
-                line = f"{target:<{self._width}}  {step:<9} {mark} {text}"
+                mark = _MARKS.get(state, "")
+                line = f"{target:<{self._width}}  {step:<12} {mark} {text}"
                 click.echo(" ".join(line.split("\n")).rstrip(), err=True)
 
         return say

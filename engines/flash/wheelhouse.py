@@ -132,8 +132,8 @@ def make_wheelhouse(
     (root / FILE).unlink(missing_ok=True)  # no wheelhouse until it is whole
     own = _own_wheel(root) if own is None else _copied(own, root)
     found = {PROJECT: own}
-    pins = dict(_pins(target))
-    waiting = [r for r in _required_by(own) if target.applies(r, frozenset(extras))]
+    pins = dict(pins_of(target))
+    waiting = [r for r in required_by(own) if target.applies(r, frozenset(extras))]
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         fresh = {(_canonical(r.name), frozenset(r.extras)): r for r in waiting}
@@ -146,14 +146,14 @@ def make_wheelhouse(
         }
         # Most of pip's time is waiting.
         with ThreadPoolExecutor(max_workers=8) as pool:
-            wheels = pool.map(lambda item: _wheel_of(item[0], item[1], target, root), names.items())
+            wheels = pool.map(lambda item: wheel_of(item[0], item[1], target, root), names.items())
             for name, wheel in zip(names, wheels, strict=True):
                 say(f"{wheel.name}  {wheel.stat().st_size / 1e6:.1f} MB")
                 found[name] = wheel
         waiting = [
             requirement
             for name, asked in fresh
-            for requirement in _required_by(found[name])
+            for requirement in required_by(found[name])
             if target.applies(requirement, asked)
         ]
     for stray in root.glob("*.whl"):
@@ -171,8 +171,18 @@ def make_wheelhouse(
     return house
 
 
-def _wheel_of(name: str, wanted: str, target: Target, root: Path) -> Path:
-    """The wheel of a package: the pinned one if it is here, else what pip finds."""
+def wheel_of(name: str, wanted: str, target: Target, root: Path) -> Path:
+    """The wheel of a package: the pinned one if it is in `root`, else what pip finds.
+
+    Args:
+        name: Canonical, as ``paho-mqtt``.
+        wanted: Specifier, as ``==1.2.3``; empty: any version.
+        target: What it must run on.
+        root: Where wheels lie.
+
+    Raises:
+        UnavailableError: There is none for that machine, or pip cannot get it.
+    """
     here = [path for path in root.glob("*.whl") if _canonical(path.name.partition("-")[0]) == name]
     for path in here:
         if wanted == f"=={path.name.split('-')[1]}":
@@ -183,6 +193,29 @@ def _wheel_of(name: str, wanted: str, target: Target, root: Path) -> Path:
     return next(
         path for path in root.glob("*.whl") if _canonical(path.name.partition("-")[0]) == name
     )
+
+
+def pins_of(target: Target) -> Iterator[tuple[str, str]]:
+    """Name and exact version (``==1.2.3``) of what the project is tested with on such a device.
+
+    Nothing where the source tree is not here.
+    """
+    path = SOURCE / "constraints.txt"
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.strip() and not line.startswith("#"):
+                requirement = _requirement(line)
+                if target.applies(requirement, frozenset()):
+                    yield _canonical(requirement.name), str(requirement.specifier)
+
+
+def required_by(wheel: Path) -> list[Any]:
+    """Requirements that a wheel states, whatever their markers.
+
+    Raises:
+        DataError: It is no wheel.
+    """
+    return [_requirement(text) for text in _headers(wheel).get_all("Requires-Dist", [])]
 
 
 def _own_wheel(root: Path) -> Path:
@@ -230,21 +263,6 @@ def _pip(*arguments: str) -> str:
             mend="is there a wheel of it for this machine, and can pip reach its index?",
         )
     return done.stdout + done.stderr
-
-
-def _pins(target: Target) -> Iterator[tuple[str, str]]:
-    """Exact versions that the project is tested with, where the source tree is here."""
-    path = SOURCE / "constraints.txt"
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.strip() and not line.startswith("#"):
-                requirement = _requirement(line)
-                if target.applies(requirement, frozenset()):
-                    yield _canonical(requirement.name), str(requirement.specifier)
-
-
-def _required_by(wheel: Path) -> list[Any]:
-    return [_requirement(text) for text in _headers(wheel).get_all("Requires-Dist", [])]
 
 
 def _headers(wheel: Path) -> Any:

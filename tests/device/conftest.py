@@ -1,32 +1,57 @@
 """Booted devices for tests: one at a time, taken away whatever happens.
 
-`pytest` runs a short selection; what is marked `device_long` runs with VIGIL_DEVICE_TESTS=all,
-which `make test-device` sets. Where this machine cannot boot devices they
-are skipped, and the end of the run says so in a line of its own.
+`pytest` runs a selection; what is marked `device_long` (takes long) or `device_vm` (an emulated
+machine with a kernel of its own, takes very long) runs with VIGIL_DEVICE_TESTS=all, which `make
+test-device` sets, and `device_arm` with VIGIL_DEVICE_TESTS=arm. Where this machine cannot boot
+devices they are skipped, and the end of the run says so in a line of its own.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support.ground.commands import CommandError
-from support.ground.device import Device
+from support.ground.device import tell_of
 from support.ground.image import BareImage, bare_image, copy_disk
-from support.ground.needs import why_no_device
+from support.ground.needs import why_no_device, why_no_machine
 from support.ground.network import Network, left_behind
+from support.ground.nspawn import NspawnDevice
 from support.ground.provisioning import provision
 from support.ground.service import wait_until_well
 from support.ground.wheels import wheelhouse
 from support.ground.workstation import Workstation, workstation
 
 HERE = Path(__file__).parent
-ALL = os.environ.get("VIGIL_DEVICE_TESTS") == "all"
-# Images and wheels are made on the first run, and other work may slow the machine down.
-TIMEOUT_S = 1800
+CHOICE = os.environ.get("VIGIL_DEVICE_TESTS", "")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Tests of one mark.
+
+    Attributes:
+        choice: Value of VIGIL_DEVICE_TESTS with which they run; empty: always.
+        why_not: What keeps this machine from running them.
+        limit_s: Images and wheels are made on the first run, and other work may be in the way.
+    """
+
+    choice: str
+    why_not: Callable[[], str | None]
+    limit_s: float = 1800
+
+
+PLAIN = Kind("", why_no_device)
+KINDS = {
+    "device_long": Kind("all", why_no_device),
+    "device_vm": Kind("all", why_no_machine, 5400),
+    "device_arm": Kind("arm", functools.partial(why_no_machine, "aarch64"), 7200),
+}
 NOT_BOOTED: set[str] = set()
 """Why; the end of the run repeats it, for a skipped test is easily overlooked."""
 
@@ -36,11 +61,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Last: what they need may still be in the making (`python -m support.ground.prepare`).
     items[:] = [item for item in items if item not in ours] + ours
     for item in ours:
+        kind = next((kind for mark, kind in KINDS.items() if item.get_closest_marker(mark)), PLAIN)
         item.add_marker(pytest.mark.device)
-        item.add_marker(pytest.mark.timeout(TIMEOUT_S))
-        if not ALL and item.get_closest_marker("device_long") is not None:
-            item.add_marker(pytest.mark.skip(reason="takes long: make test-device"))
-        elif reason := why_no_device():
+        item.add_marker(pytest.mark.timeout(kind.limit_s))
+        if kind.choice not in {"", CHOICE}:
+            reason = f"takes long: make test-device (VIGIL_DEVICE_TESTS={kind.choice})"
+            item.add_marker(pytest.mark.skip(reason=reason))
+        elif reason := kind.why_not():
             NOT_BOOTED.add(reason)
             item.add_marker(pytest.mark.skip(reason=f"no booted device: {reason}"))
 
@@ -48,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reason in NOT_BOOTED:
         terminalreporter.write_line(
-            f"WARNING: no device was booted, so flashing is NOT proved by this run: {reason}",
+            f"WARNING: devices were not booted, so flashing is NOT proved by this run: {reason}",
             red=True,
             bold=True,
         )
@@ -68,7 +95,7 @@ def bare(network: Network) -> BareImage:
         image = bare_image()
         with tempfile.TemporaryDirectory(prefix="vigil-device-") as name:
             copy_disk(image.disk, Path(name, "disk.img"))
-            with Device(Path(name), network=network, image=image) as device:
+            with NspawnDevice(Path(name), network=network, image=image) as device:
                 device.start()
     except (CommandError, pytest.fail.Exception) as error:
         reason = f"a bare Debian does not boot here: {error}"
@@ -85,22 +112,15 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def device(folder: Path, network: Network, bare: BareImage) -> Iterator[Device]:
+def device(folder: Path, network: Network, bare: BareImage) -> Iterator[NspawnDevice]:
     """A bare device, booted."""
     copy_disk(bare.disk, folder / "disk.img")
-    with Device(folder, network=network, image=bare) as booted:
+    with NspawnDevice(folder, network=network, image=bare) as booted:
         booted.start()
         try:
             yield booted
         finally:
             tell_of(booted)
-
-
-def tell_of(device: Device) -> None:
-    """What pytest shows if the test has failed."""
-    print(device.console_tail())
-    if device.is_on:
-        print(device.run("journalctl", "--no-pager", "-n", "60", "-o", "short", check=False).stdout)
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +141,7 @@ def provisioned_disk(network: Network, bare: BareImage, desk: Workstation) -> It
     """The disk of a device that was provisioned, and shut down."""
     with tempfile.TemporaryDirectory(prefix="vigil-device-") as name:
         disk = copy_disk(bare.disk, Path(name, "disk.img"))
-        with Device(Path(name), network=network, image=bare) as device:
+        with NspawnDevice(Path(name), network=network, image=bare) as device:
             device.start()
             try:
                 provision(desk, device)
@@ -142,7 +162,7 @@ def flashed_disk(
     """The disk of a device that runs the first bundle, and was shut down."""
     with tempfile.TemporaryDirectory(prefix="vigil-device-") as name:
         disk = copy_disk(provisioned_disk, Path(name, "disk.img"))
-        with Device(Path(name), network=network, image=bare) as device:
+        with NspawnDevice(Path(name), network=network, image=bare) as device:
             device.start()
             try:
                 desk.flash(first_bundle, device)
@@ -156,10 +176,10 @@ def flashed_disk(
 @pytest.fixture
 def gate(
     folder: Path, network: Network, bare: BareImage, flashed_disk: Path, desk: Workstation
-) -> Iterator[Device]:
+) -> Iterator[NspawnDevice]:
     """A device that runs the first bundle and is well."""
     copy_disk(flashed_disk, folder / "disk.img")
-    with Device(folder, network=network, image=bare) as booted:
+    with NspawnDevice(folder, network=network, image=bare) as booted:
         booted.start()
         try:
             wait_until_well(booted)

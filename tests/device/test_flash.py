@@ -39,7 +39,6 @@ def test_a_new_bundle_runs_and_the_old_one_can_come_back(gate: Device, desk: Wor
     wait_until_well(gate)
 
 
-@pytest.mark.device_long
 def test_a_bundle_that_fails_its_golden_inputs_never_runs(gate: Device, desk: Workstation) -> None:
     old, before = running(gate), health(gate)
     done = desk.flash(desk.bundle("spoiled", spoil=True), gate, check=False)
@@ -52,7 +51,6 @@ def test_a_bundle_that_fails_its_golden_inputs_never_runs(gate: Device, desk: Wo
     assert now["pid"] == before["pid"]  # it was not even restarted
 
 
-@pytest.mark.device_long
 def test_a_daemon_that_crashes_with_the_new_bundle_brings_the_old_one_back(
     gate: Device, desk: Workstation
 ) -> None:
@@ -73,7 +71,6 @@ def test_a_daemon_that_crashes_with_the_new_bundle_brings_the_old_one_back(
     assert "rolled_back" in desk.status(gate)["journal"]["last"]["outcome"]
 
 
-@pytest.mark.device_long
 def test_an_unsigned_bundle_and_a_stranger_s_are_refused(gate: Device, desk: Workstation) -> None:
     old = running(gate)
     unsigned = desk.bundle("unsigned")
@@ -89,7 +86,6 @@ def test_an_unsigned_bundle_and_a_stranger_s_are_refused(gate: Device, desk: Wor
     assert running(gate) == old
 
 
-@pytest.mark.device_long
 def test_a_full_disk_is_said_and_the_old_bundle_goes_on(gate: Device, desk: Workstation) -> None:
     old = running(gate)
     fill(gate)

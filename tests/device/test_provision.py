@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +11,12 @@ import pytest
 from support.ground.device import Device
 from support.ground.image import BareImage, copy_disk
 from support.ground.network import Network
+from support.ground.nspawn import NspawnDevice
 from support.ground.provisioning import provision
 from support.ground.service import shown
 from support.ground.workstation import INSTANCE, UNIT, Workstation
 
+MARK = re.compile(r"unchanged|changed|would change|note")
 CREATED = "find / -xdev -newer /tmp/before -type f -not -path '/var/log/*' -not -path '/tmp/*'"
 
 
@@ -22,7 +26,7 @@ def ready(
 ) -> Iterator[Device]:
     """Provisioned, without a bundle."""
     copy_disk(provisioned_disk, folder / "disk.img")
-    with Device(folder, network=network, image=bare) as device:
+    with NspawnDevice(folder, network=network, image=bare) as device:
         device.start()
         yield device
 
@@ -56,13 +60,35 @@ def test_a_changed_configuration_is_the_only_thing_changed(
     before = ready.read(f"/etc/vigil/{INSTANCE}.yaml")
     ready.run("sed", "-i", "s/gate-01/gate-02/", f"/etc/vigil/{INSTANCE}.yaml")
     looked = provision(desk, ready, "--check").stderr
+    assert marks(looked)["config"] == "would change"
     assert f"{INSTANCE}.yaml differs" in looked
-    assert "would be changed" in looked
+    assert marks(looked)["runtime"] == marks(looked)["units"] == "unchanged"
+    assert looked.endswith("would be changed: config\n")
     assert "gate-02" in ready.read(f"/etc/vigil/{INSTANCE}.yaml")
     said = provision(desk, ready).stderr
-    assert f"{INSTANCE}.yaml differs" in said
-    assert [line.split()[1:] for line in said.splitlines() if " runtime" in line] == [["runtime"]]
+    assert {step for step, mark in marks(said).items() if mark == "changed"} == {"config"}
+    assert said.endswith(": changed: config\n")
     assert ready.read(f"/etc/vigil/{INSTANCE}.yaml") == before
+
+
+def marks(said: str) -> dict[str, str]:
+    """What `vigil provision` says of each step."""
+    found = {}
+    for line in said.splitlines():
+        words = line.partition("  ")[2].split(maxsplit=1)
+        if len(words) == 2 and (mark := MARK.match(words[1])):
+            found[words[0]] = mark[0]
+    return found
+
+
+def test_no_bundle_travels_with_the_program(desk: Workstation) -> None:
+    """Devices get theirs by a flash; the reference bundles would be nine tenths of the wheel."""
+    (own,) = desk.wheels.glob("vigil-*.whl")
+    with zipfile.ZipFile(own) as archive:
+        names = archive.namelist()
+    assert "engines/flash/systemd/vigil@.service" in names
+    assert not [name for name in names if name.startswith("engines/reference")]
+    assert own.stat().st_size < 2e6
 
 
 def test_a_password_is_nowhere_but_in_its_file(ready: Device, desk: Workstation) -> None:

@@ -29,7 +29,6 @@ def test_events_of_a_camera_arrive_at_the_broker(gate: Device, desk: Workstation
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-@pytest.mark.device_long
 def test_the_unit_is_locked_down_and_the_lock_holds(gate: Device) -> None:
     said = gate.run("systemd-analyze", "security", "--no-pager", UNIT).stdout
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
@@ -54,7 +53,6 @@ def test_the_unit_is_locked_down_and_the_lock_holds(gate: Device) -> None:
     assert "kmsg" not in gate.run(*inside, "ls", "/dev").stdout
 
 
-@pytest.mark.device_long
 def test_sigterm_ends_it_cleanly_and_says_so_to_the_broker(gate: Device, desk: Workstation) -> None:
     with desk.listener() as heard:
         wait_until(lambda: heard.last("vigil/gate-01/status") == "online")
@@ -64,7 +62,6 @@ def test_sigterm_ends_it_cleanly_and_says_so_to_the_broker(gate: Device, desk: W
     assert health(gate) is None
 
 
-@pytest.mark.device_long
 def test_a_daemon_that_hangs_is_aborted_and_started_anew(gate: Device) -> None:
     before = main_pid(gate)
     gate.run("kill", "-STOP", str(before))

@@ -11,8 +11,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from support.small_bundles import key_pair
 
+from edge.cli.provision import provision as provision_command
 from engines.errors import DataError, UsageError, VigilError
 from engines.flash.provision import Plan, Provisioned, password_of, provision
 from engines.flash.remote import Remote
@@ -150,6 +152,35 @@ def test_from_bare_to_ready_once_and_not_twice(root: Path, tmp_path: Path) -> No
     }
     assert (root / "etc/vigil/gate.yaml").read_text() == "# mine\n"
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
+
+
+def test_each_step_is_marked_in_what_a_person_reads(root: Path, tmp_path: Path) -> None:
+    made = house(tmp_path / "wheels")
+    words = ["device", "--no-sudo", "--wheelhouse", str(made.root), "--root", str(root)]
+
+    def said(*more: str) -> list[str]:
+        done = CliRunner().invoke(provision_command, [*words, *more])
+        assert done.exit_code == 0, done.output
+        return [" ".join(line.split()) for line in done.stderr.splitlines()]
+
+    (tmp_path / "enabled").write_text("")
+    looked = said("--check")
+    assert looked[-1] == "device: would be changed: folders, runtime, units, config, services"
+    assert "device runtime would change: vigil 9.1 is not installed" in looked
+    assert looked[0].startswith("device python unchanged")
+    assert list(root.iterdir()) == []
+    assert said()[-1] == "device: changed: folders, runtime, units, config, services"
+    again = said()
+    assert again[-1] == "device: nothing changed"
+    assert all(
+        line.startswith("device python unchanged") or line.endswith("unchanged")
+        for line in again[:-1]
+    )
+    (root / "etc/systemd/system/vigil@.service").write_text("# not ours\n")
+    looked = said("--check")
+    assert looked[-1] == "device: would be changed: units, services"
+    assert "device runtime unchanged" in looked
+    assert said("--check") == looked
 
 
 def test_wheels_for_another_python_are_refused_before_anything(root: Path, tmp_path: Path) -> None:

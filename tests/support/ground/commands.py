@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -49,6 +51,16 @@ def run(
             f"{_shown(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         )
     return done
+
+
+@contextlib.contextmanager
+def told_how_long(what: str) -> Iterator[None]:
+    """Print what something took."""
+    began_s = time.monotonic()
+    try:
+        yield
+    finally:
+        print(f"{what}: {time.monotonic() - began_s:.1f} s", flush=True)
 
 
 def _shown(command: Sequence[str]) -> str:

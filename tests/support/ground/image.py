@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,12 @@ from support.ground.commands import run
 SUITE = "bookworm"
 PYTHON = "3.11"  # its own
 USER = "admin"
-_PACKAGES = (
+PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "libpam-systemd", "udev", "openssh-server"),
     *("python3", "python3-venv", "sudo", "iproute2"),
 )
 _SIZE = "3G"  # sparse: takes what is in it
-_BUILD_S = 1200
+_BUILD_S = 1800
 _KEEP_S = 14 * 24 * 3600.0
 
 
@@ -48,6 +49,26 @@ class BareImage:
     host_key: str
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is made of.
+
+    Attributes:
+        kind: First word of its file's name.
+        packages: Of Debian, beyond the minimum.
+        finish: Given the root folder and the image's file before the image is made; may keep files
+            beside it, with its name and another ending.
+        sources: Files that decide what comes out, beside this one.
+        architecture: Debian's name of another than this machine's.
+    """
+
+    kind: str
+    packages: tuple[str, ...] = PACKAGES
+    finish: Callable[[Path, Path], None] = lambda _root, _disk: None
+    sources: tuple[Path, ...] = ()
+    architecture: str = ""
+
+
 def cache_folder() -> Path:
     """VIGIL_DEVICE_CACHE, else ~/.cache/vigil."""
     folder = Path(os.environ.get("VIGIL_DEVICE_CACHE") or Path.home() / ".cache" / "vigil")
@@ -55,17 +76,19 @@ def cache_folder() -> Path:
     return folder
 
 
-def bare_image() -> BareImage:
+def bare_image(recipe: Recipe = Recipe("device")) -> BareImage:  # it is frozen
     """The image of this version of this module; builds it if it is not in the cache (a minute)."""
     folder = cache_folder()
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         identity = _identity(folder)
         stamp = hashlib.sha256(Path(__file__).read_bytes() + identity.public.read_bytes())
-        disk = folder / f"device-{stamp.hexdigest()[:16]}.ext4"
+        stamp.update(b"".join(path.read_bytes() for path in recipe.sources))
+        stamp.update(recipe.architecture.encode())
+        disk = folder / f"{recipe.kind}-{stamp.hexdigest()[:16]}.ext4"
         host_key = disk.with_suffix(".hostkey")
         if not disk.exists():
-            _build(disk, host_key, identity)
+            _build(disk, host_key, identity, recipe)
         os.utime(disk)
         _forget_old(folder)
     return BareImage(disk, identity, host_key.read_text().strip())
@@ -85,30 +108,33 @@ def _identity(folder: Path) -> Identity:
     return identity
 
 
-def _build(disk: Path, host_key: Path, identity: Identity) -> None:
+def _build(disk: Path, host_key: Path, identity: Identity, recipe: Recipe) -> None:
     root = disk.with_suffix(f".{os.getpid()}.root")
     try:
         root.mkdir()
-        run("tar", "-C", str(root), "--numeric-owner", "-xpf", str(_distribution(disk.parent)),
-            timeout_s=120)  # fmt: skip
+        run("tar", "-C", str(root), "--numeric-owner", "-xpf",
+            str(_distribution(disk.parent, recipe)), timeout_s=300)  # fmt: skip
         _furnish(root, identity)
+        recipe.finish(root, disk)
         words = (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()
         host_key.write_text(" ".join(words[:2]) + "\n")
         unfinished = disk.with_suffix(".part")
         unfinished.unlink(missing_ok=True)
-        run("mke2fs", "-q", "-t", "ext4", "-d", str(root), str(unfinished), _SIZE, timeout_s=120)
+        run("mke2fs", "-q", "-t", "ext4", "-d", str(root), str(unfinished), _SIZE, timeout_s=300)
         unfinished.rename(disk)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _distribution(folder: Path) -> Path:
+def _distribution(folder: Path, recipe: Recipe) -> Path:
     """The distribution as it comes, as a tar file: what takes long and seldom changes."""
-    wanted = " ".join((SUITE, *_PACKAGES))
+    wanted = " ".join((SUITE, *recipe.packages, *recipe.architecture.split()))
     kept = folder / f"{SUITE}-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.tar"
     if not kept.exists():
         unfinished = folder / "part.tar"
-        run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_PACKAGES)}",
+        foreign = [f"--architectures={recipe.architecture}"] if recipe.architecture else []
+        run("mmdebstrap", "--quiet", "--variant=minbase", *foreign,
+            f"--include={','.join(recipe.packages)}",
             "--format=tar", SUITE, str(unfinished), timeout_s=_BUILD_S)  # fmt: skip
         unfinished.rename(kept)
     os.utime(kept)
@@ -148,5 +174,5 @@ def _forget_old(folder: Path) -> None:
     """What nothing has asked for in two weeks."""
     for kept in (*folder.glob("*.ext4"), *folder.glob("*.tar")):
         if time.time() - kept.stat().st_mtime > _KEEP_S:
-            kept.unlink()
-            kept.with_suffix(".hostkey").unlink(missing_ok=True)
+            for beside in folder.glob(f"{kept.stem}.*"):
+                beside.unlink()

@@ -26,6 +26,7 @@ class Network:
 
     def __init__(self) -> None:
         self._names: list[str] = []
+        self._taps: set[int] = set()
         self._libc = ctypes.CDLL(None, use_errno=True)
         self.workstation = f"{_PREFIX}{os.getpid()}-w"
 
@@ -54,8 +55,22 @@ class Network:
         run("ip", "-n", name, "link", "set", "host0", "up")
         return name
 
+    def join_by_tap(self, number: int) -> str:
+        """A cable for an emulated machine; name of the interface that the emulator takes hold of.
+
+        The emulator must be started on the workstation, where the interface is.
+        """
+        tap = f"to{number}"
+        run("ip", "-n", self.workstation, "tuntap", "add", "dev", tap, "mode", "tap")
+        run("ip", "-n", self.workstation, "link", "set", tap, "master", "br0", "up")
+        self._taps.add(number)
+        return tap
+
     def leave(self, number: int) -> None:
-        """Remove a device's namespace, and its cable with it."""
+        """Remove a device's namespace or interface, and its cable with it."""
+        if number in self._taps:
+            self._taps.remove(number)
+            run("ip", "-n", self.workstation, "link", "del", f"to{number}")
         name = f"{_PREFIX}{os.getpid()}-{number}"
         if name in self._names:
             self._names.remove(name)

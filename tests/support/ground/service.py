@@ -44,7 +44,7 @@ def running(device: Device) -> str:
 
 def wait_until_well(device: Device, *, timeout_s: float = 300.0) -> dict[str, Any]:
     """Until the daemon runs what `current` leads to, its camera is live and frames are scored."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * device.stretch
     seen = ""
     while time.monotonic() < deadline:
         # One call: a look should cost little.

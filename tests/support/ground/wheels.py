@@ -22,16 +22,21 @@ _MADE_FROM = (
 _GATHER_S = 1200.0
 
 
-def wheelhouse() -> Path:
-    """Everything that a device installs, vigil as it stands in this working tree included."""
-    folder = cache_folder() / f"wheels-{PYTHON}-{platform.machine()}"
+def wheelhouse(machine: str = "") -> Path:
+    """Everything that a device installs, vigil as it stands in this working tree included.
+
+    Args:
+        machine: As `uname -m` tells it; empty: such a one as this.
+    """
+    machine = machine or platform.machine()
+    folder = cache_folder() / f"wheels-{PYTHON}-{machine}"
     stamp, wanted = folder / "made-from", _sources()
     with (cache_folder() / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if stamp.exists() and stamp.read_text() == wanted:
             return folder
         run(*(sys.executable, "-m", "edge.cli.main", "wheelhouse", str(folder)),
-            *("--python", PYTHON, "--machine", platform.machine()),
+            *("--python", PYTHON, "--machine", machine),
             timeout_s=_GATHER_S, env=VIGIL)  # fmt: skip
         stamp.write_text(wanted)
     return folder
