@@ -46,6 +46,7 @@ class PlanRun:
         threads: CPU threads.
         device: Of the training.
         keep_bundles: Leave every row's bundle in its run directory.
+        int8: Make INT8 networks too, for their size.
     """
 
     root: Path
@@ -57,6 +58,7 @@ class PlanRun:
     threads: int
     device: DeviceChoice
     keep_bundles: bool
+    int8: bool = False
 
 
 def run_plan(plan: PlanFile, dataset: Dataset, run: PlanRun) -> tuple[Study, list[Failure]]:
@@ -84,6 +86,7 @@ def run_plan(plan: PlanFile, dataset: Dataset, run: PlanRun) -> tuple[Study, lis
         threads=run.threads,
         command=shlex.join(["vigil", *sys.argv[1:]]),
         keep_bundles=run.keep_bundles,
+        int8=run.int8,
     )
     progress = ConsoleTraining()
     try:
