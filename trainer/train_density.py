@@ -130,8 +130,10 @@ def train_density(
 
 
 def build_density(fit: Points, settings: DensityPreset, seed: int = 0) -> DensityNetwork:
-    """A network whose standardiser knows the features: with random weights, or radial units that
-    start as a mixture of as many spherical components.
+    """A network whose standardiser knows the features.
+
+    A perceptron has random weights; radial units start as a mixture of as many spherical
+    components.
 
     Args:
         fit: float32 (N, D).

@@ -94,7 +94,9 @@ class DensityNetwork(nn.Module):
         noise: Smallest and largest level of the training.
     """
 
-    def __init__(self, standardiser: Standardiser, *, levels: int, noise: tuple[float, float]):
+    def __init__(
+        self, standardiser: Standardiser, *, levels: int, noise: tuple[float, float]
+    ) -> None:
         super().__init__()
         self.standardiser = standardiser
         self.levels = levels
