@@ -147,7 +147,7 @@ def test_one_table_from_one_command_which_goes_on(yard: Path, tmp_path: Path) ->
     assert (speed["parameters"], speed["network_bytes"]) == (0, 0)
     sizes = rows["mulde"]["precision_bytes"]
     assert 2 * rows["mulde"]["parameters"] < rows["mulde"]["network_bytes"] == sizes["fp16"]
-    assert sizes["fp16"] < sizes["fp32"]
+    assert sizes["fp32"] > 2 * rows["mulde"]["parameters"]  # as they are shipped
     assert ("int8" in sizes) == ("no INT8" not in second.stderr)
     shown = " / ".join(f"{sizes[p] / 1e6:.2f}" if p in sizes else UNDEFINED for p in PRECISIONS)
     assert shown in second.stderr

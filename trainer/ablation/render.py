@@ -164,9 +164,10 @@ def _published(row: RowResult) -> str:
 
 def _sizes(row: RowResult) -> str:
     """Megabytes in FP32 / FP16 / INT8; in FP16 alone where no more is known."""
-    known = row.precision_bytes or {"fp16": row.network_bytes}
-    sizes = [known.get(name) for name in PRECISIONS]
-    if not any(size is not None for size in sizes):
+    sizes = [row.precision_bytes.get(name) for name in PRECISIONS]
+    if not row.precision_bytes:
+        sizes[PRECISIONS.index("fp16")] = row.network_bytes
+    if all(size is None for size in sizes):
         return UNDEFINED
     return " / ".join(UNDEFINED if size is None else f"{size / 1e6:.2f}" for size in sizes)
 

@@ -17,6 +17,7 @@ from edge.pipeline import Pipeline
 from engines.atomic import write_text
 from engines.bundle import Bundle
 from engines.errors import DataError, VigilError
+from engines.model_spec import Precision
 from trainer.ablation.plan import PlanFile, Row
 from trainer.ablation.recipe import recipe_key, resolve_row
 from trainer.ablation.study import EVALUATION_NAME, Failure, Figures, Scores, Study
@@ -34,6 +35,8 @@ from trainer.quantise_bundle import quantise_bundle
 from trainer.run_directory import RECORD_NAME
 from trainer.run_training import TrainingRequest, run_training
 from trainer.shared_work import SharedWork
+
+_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -203,11 +206,8 @@ def _int8_bytes(bundle: Bundle, request: AblationRequest, watch: Watch) -> dict[
 def _precision_bytes(bundle: Bundle) -> dict[str, int]:
     """Size of all networks together in each precision that all have."""
     files = [stream.network.files for stream in bundle.model.streams if stream.network]
-    shared = [name for name in ("fp32", "fp16", "int8") if all(name in one for one in files)]
-    return {
-        name: sum(bundle.path(one[name]).stat().st_size for one in files)
-        for name in (shared if files else ("fp32", "fp16", "int8"))
-    }
+    shared = [name for name in _PRECISIONS if all(name in one for one in files)]
+    return {name: sum(bundle.path(one[name]).stat().st_size for one in files) for name in shared}
 
 
 def _figures(
