@@ -30,7 +30,7 @@ from trainer.feature_network import chained, extractor_network, run_network
 from trainer.feature_points import Points, sample_points
 from trainer.feature_stream import make_encoder, some_items
 from trainer.gaussian_mixture import fit_gaussians
-from trainer.models.log_density import LogDensity
+from trainer.models.log_density import DensityNetwork
 from trainer.preset_sections import DensityPreset, StreamPreset
 from trainer.stream_parts import NETWORK_INPUT, NETWORK_OUTPUT, Arrays, LearnedParts, StreamParts
 from trainer.train_density import energies, train_density
@@ -233,7 +233,7 @@ def _collect(
 
 
 def _export(
-    model: LogDensity, source: _Features, items: NDArray[np.float32], folder: Path
+    model: DensityNetwork, source: _Features, items: NDArray[np.float32], folder: Path
 ) -> tuple[Path, NDArray[np.float32]]:
     """The whole network's file, and what PyTorch gives for `items`.
 

@@ -166,7 +166,11 @@ class DensityPreset(Strict):
 
     Attributes:
         dimensions: Principal axes of the features that it sees; 0: the features as they are.
-        hidden: Width of the hidden layers (the authors: 4096, 4096).
+        scale: "axis": each axis is standardised (the authors); "common": one scale for all, which
+            leaves distances as they are.
+        network: "perceptron" (the authors), or "radial" units; see `trainer.models.radial_density`.
+        hidden: Width of the perceptron's hidden layers (the authors: 4096, 4096).
+        centres: Radial units, at most; fewer if there are less than 8 vectors for each.
         noise_low: Smallest noise level of the training, in standardised features; see the preset
             `mulde` for why not the authors' 0.001.
         noise_high: Largest.
@@ -186,6 +190,9 @@ class DensityPreset(Strict):
     """
 
     dimensions: Annotated[int, Field(ge=0)] = 64
+    scale: Literal["axis", "common"] = "axis"
+    network: Literal["perceptron", "radial"] = "perceptron"
+    centres: Positive = 1000
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (512, 512)
     noise_low: Rate = 0.3
     noise_high: Rate = 1.0

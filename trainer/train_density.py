@@ -11,15 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 from engines.errors import DataError, InternalError
+from trainer.mixture_choice import POINTS_PER_COMPONENT
 from trainer.models.log_density import (
+    DensityNetwork,
     LogDensity,
     Standardiser,
     draw_noise,
     matching_loss,
     noise_levels,
 )
+from trainer.models.radial_density import RadialDensity
 from trainer.preset_sections import DensityPreset
 from trainer.progress import SilentTraining, TrainingProgress
+from trainer.spherical_mixture import fit_spherical
 
 Points = NDArray[np.float32]
 
@@ -32,7 +36,7 @@ _HELD_OUT_BATCH = 2048
 class TrainedDensity:
     """The network with the lowest held-out loss, and the loss of every epoch: (fit, held out)."""
 
-    model: LogDensity
+    model: DensityNetwork
     history: tuple[tuple[float, float], ...]
 
 
@@ -74,7 +78,7 @@ def train_density(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_density(fit, settings).to(device)
+        model = build_density(fit, settings, seed).to(device)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         points = model.standardiser(torch.from_numpy(fit).to(device))
@@ -125,30 +129,48 @@ def train_density(
     return TrainedDensity(model.cpu().eval(), tuple(history))
 
 
-def build_density(fit: Points, settings: DensityPreset) -> LogDensity:
-    """A network with random weights whose standardiser knows the features."""
+def build_density(fit: Points, settings: DensityPreset, seed: int = 0) -> DensityNetwork:
+    """A network whose standardiser knows the features.
+
+    A perceptron has random weights; radial units start as a mixture of as many spherical
+    components.
+
+    Args:
+        fit: float32 (N, D).
+        settings: The recipe.
+        seed: Decides where the radial units start.
+    """
     noise = (settings.noise_low, settings.noise_high)
-    levels = noise_levels(*noise, settings.levels, settings.grid)
-    return LogDensity(
-        Standardiser(fit, settings.dimensions),
-        levels=levels.tolist(),
+    levels = noise_levels(*noise, settings.levels, settings.grid).tolist()
+    standardiser = Standardiser(fit, settings.dimensions, settings.scale)
+    if settings.network == "perceptron":
+        return LogDensity(standardiser, levels=levels, noise=noise, hidden=settings.hidden)
+    with torch.no_grad():
+        points = standardiser(torch.from_numpy(fit)).numpy()
+    most = max(1, len(points) // POINTS_PER_COMPONENT)
+    mixture = fit_spherical(points, components=min(settings.centres, most), seed=seed)
+    return RadialDensity(
+        standardiser,
+        levels=levels,
         noise=noise,
-        hidden=settings.hidden,
+        weights=mixture.weights,
+        centres=mixture.means,
+        variance=mixture.variance,
     )
 
 
 @torch.no_grad()
-def energies(model: LogDensity, features: Points) -> Points:
+def energies(model: DensityNetwork, features: Points) -> Points:
     """Energies at all levels, on the CPU: float32 (N, D) -> float32 (N, L)."""
     parts = [
         model(torch.from_numpy(features[start : start + _HELD_OUT_BATCH])).numpy()
         for start in range(0, len(features), _HELD_OUT_BATCH)
     ]
-    return np.concatenate(parts) if parts else np.zeros((0, model.condition.shape[0]), np.float32)
+    return np.concatenate(parts) if parts else np.zeros((0, model.levels), np.float32)
 
 
 def _held_out_loss(
-    model: LogDensity,
+    model: DensityNetwork,
     points: torch.Tensor,
     fixed: tuple[torch.Tensor, torch.Tensor],
     beta: float,

@@ -32,6 +32,7 @@ from trainer.ablation.study import Failure, Figures, Scores, Study, StudyRecord,
 from trainer.ablation.table import Spread, build_table, difference, spread
 from trainer.cli.ablate import ablate
 from trainer.feature_bank import collect_features
+from trainer.models.top_heavy import TimeAutoEncoder
 from trainer.progress import SilentTraining
 
 RECIPE = {
@@ -137,6 +138,22 @@ def test_the_shipped_plans_are_there_and_hold_the_papers_figures() -> None:
     rows = {row.name: row for row in load_plan("method").plan.rows}
     assert rows["k-20"].beside.frame_auc == 91.7
     assert rows["motion-only"].beside.pixel_eer == 46.7
+
+
+@pytest.mark.parametrize("name", ["top-heavy", "top-heavy-whole"])
+def test_a_plan_sets_the_mixed_auto_encoder_beside_the_all_3d_one(name: str) -> None:
+    """One row differs by the design alone; its weights are those of the claimed ratio."""
+    plan = load_plan(name)
+    rows = {row.name: row for row in plan.plan.groups[0].rows}
+    mixed, whole = (resolve_row(plan, rows[row], 0) for row in ("top-heavy", "all-3d"))
+    assert (mixed.top_heavy.design, whole.top_heavy.design) == ("top-heavy", "all-3d")
+    same = {"top_heavy": {**whole.top_heavy.model_dump(), "design": "top-heavy"}}
+    assert mixed.model_dump() == {**whole.model_dump(), **same}
+    sizes = [
+        sum(weight.numel() for weight in TimeAutoEncoder(one.design, one.widths).parameters())
+        for one in (mixed.top_heavy, whole.top_heavy)
+    ]
+    assert abs(sizes[0] / sizes[1] - 0.57) <= 0.02
 
 
 @pytest.mark.parametrize(

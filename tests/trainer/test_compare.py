@@ -16,8 +16,10 @@ from engines.errors import DataError, UsageError
 from trainer import preset as preset_module
 from trainer.ablation.detectors import LEFT_OUT, detectors_plan
 from trainer.ablation.recipe import check_rows
+from trainer.ablation.render import PRECISIONS
 from trainer.cli.compare import compare
 from trainer.evaluation.clip_protocol import clip_normalised_auc
+from trainer.evaluation.report_facts import UNDEFINED
 from trainer.evaluation.result import ClipTimeline
 from trainer.preset import families, load_preset
 
@@ -130,7 +132,7 @@ def test_one_table_from_one_command_which_goes_on(yard: Path, tmp_path: Path) ->
     assert first.exception is None
     rows = {row["name"]: row for row in json.loads(first.stdout)["groups"][0]["rows"]}
     assert (rows["speed"]["state"], rows["mulde"]["state"]) == ("done", "pending")
-    second = call(yard, "--out", str(out), "--json", "-", "--html", str(page))
+    second = call(yard, "--out", str(out), "--int8", "--json", "-", "--html", str(page))
     assert second.exception is None
     assert "speed, seed 0: done" in second.stderr
     rows = {row["name"]: row for row in json.loads(second.stdout)["groups"][0]["rows"]}
@@ -143,7 +145,12 @@ def test_one_table_from_one_command_which_goes_on(yard: Path, tmp_path: Path) ->
     speed = rows["speed"]
     assert speed["clip_normalised_frame_auc"]["mean"] == pytest.approx(speed["frame_auc"]["mean"])
     assert (speed["parameters"], speed["network_bytes"]) == (0, 0)
-    assert rows["mulde"]["network_bytes"] > 2 * rows["mulde"]["parameters"]
+    sizes = rows["mulde"]["precision_bytes"]
+    assert 2 * rows["mulde"]["parameters"] < rows["mulde"]["network_bytes"] == sizes["fp16"]
+    assert sizes["fp32"] > 2 * rows["mulde"]["parameters"]  # as they are shipped
+    assert ("int8" in sizes) == ("no INT8" not in second.stderr)
+    shown = " / ".join(f"{sizes[p] / 1e6:.2f}" if p in sizes else UNDEFINED for p in PRECISIONS)
+    assert shown in second.stderr
     assert "by clip" in page.read_text()
     wrong = call(yard, "--out", str(out), "--only", "nothing")
     assert isinstance(wrong.exception, UsageError)

@@ -180,10 +180,43 @@ def test_int8_passes_the_gate_where_levels_are_averaged(
         calibrate, [*arguments, "--threads", "1"], catch_exceptions=False, standalone_mode=False
     )
     bundle = load_bundle(out / "bundle")
-    network = bundle.model.streams[0].network
-    assert network is not None
-    assert set(network.files) == {"fp32", "fp16", "int8"}
-    assert not build_problems(bundle.path(network.files["int8"]).read_bytes())
+    made = bundle.model.streams[0].network
+    assert made is not None
+    assert set(made.files) == {"fp32", "fp16", "int8"}
+    assert not any(build_problems(bundle.path(file).read_bytes()) for file in made.files.values())
+
+
+def test_radial_units_lie_in_a_bundle_like_any_network(
+    street: Path, eyes: Path, tmp_path: Path
+) -> None:
+    look = {**recipe()["streams"][0], "weight": 1.0}
+    density = {"network": "radial", "centres": 30, "dimensions": 0, "scale": "common", "beta": 0.0}
+    density |= {"aggregate": "mean", "levels": 4, "epochs": 3, "batch": 64}
+    out = tmp_path / "out"
+    given = recipe(streams=[look], density=density)
+    assert call(street, out, given, "--features", str(eyes)).exception is None
+    bundle = load_bundle(out / "bundle")
+    made = bundle.model.streams[0].network
+    assert made is not None
+    items = np.random.default_rng(0).random((8, 3, SIDE, SIDE), dtype=np.float32)
+    whole, half = (open_network(bundle.path(made.files[p])).infer(items) for p in ("fp32", "fp16"))
+    features = open_network(eyes).infer(items)
+    alone = open_network(out / "streams" / "look" / "density_alone.onnx").infer(features)
+    np.testing.assert_allclose(whole, alone, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(half, whole, rtol=0.02, atol=0.2)
+    assert not any(build_problems(bundle.path(file).read_bytes()) for file in made.files.values())
+    energies = {}
+    with Pipeline(bundle, threads=1) as pipeline:
+        for name in ("usual", "strange"):
+            clip = MemoryClip(length=12, seed=41)
+            for frame in clip.frames:
+                if name == "strange":
+                    frame.bgr[(frame.bgr == (200, 220, 240)).all(axis=2)] = (255, 0, 0)
+            view = pipeline.new_view()
+            scores = [pipeline.score(view, frame).streams["look"] for frame in clip.frames]
+            found = [one.energy.energy[one.energy.active] for one in scores[2:]]
+            energies[name] = float(np.concatenate(found).mean())
+    assert energies["strange"] > energies["usual"] + 1.0
 
 
 def test_numbers_of_the_input_can_be_the_features(street: Path, tmp_path: Path) -> None:

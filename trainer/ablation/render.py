@@ -23,6 +23,7 @@ from trainer.ablation.table import (
 )
 from trainer.evaluation.report_facts import UNDEFINED
 
+PRECISIONS = ("fp32", "fp16", "int8")
 _WIDEST = 2000  # characters of a printed row
 _MARKDOWN_SPECIAL = str.maketrans({"|": r"\|", "\n": " ", "<": "&lt;"})
 
@@ -61,7 +62,7 @@ def cells(row: RowResult, streams: tuple[str, ...]) -> list[str]:
         *(_per_cent(row.streams.get(name)) for name in streams),
         *changes,
         UNDEFINED if row.parameters is None else f"{row.parameters:,}",
-        UNDEFINED if row.network_bytes is None else f"{row.network_bytes / 1e6:.2f}",
+        _sizes(row),
         _number(row.ms_per_frame),
         _number(row.train_minutes),
     ]
@@ -96,7 +97,8 @@ def caption(table: AblationTable) -> str:
     return (
         f"{done} of {count} rows finished; seed(s) {seeds}. AUC, EER and differences in per cent: "
         f"mean \N{PLUS-MINUS SIGN} standard deviation over seeds; `by clip` is the frame AUC with "
-        f"scores normalised by clip, `network MB` the size in FP16. Base recipe: {table.base}. "
+        f"scores normalised by clip, `network MB` the networks' files in FP32 / FP16 / "
+        f"INT8. Base recipe: {table.base}. "
         f"Data set: {table.dataset}.{spoken}"
     )
 
@@ -158,6 +160,16 @@ def _per_cent(value: Spread | None, *, sign: bool = False) -> str:
 def _published(row: RowResult) -> str:
     known = None if row.beside is None else row.beside.frame_auc
     return UNDEFINED if known is None else f"{known:g}"
+
+
+def _sizes(row: RowResult) -> str:
+    """Megabytes in FP32 / FP16 / INT8; in FP16 alone where no more is known."""
+    sizes = [row.precision_bytes.get(name) for name in PRECISIONS]
+    if not row.precision_bytes:
+        sizes[PRECISIONS.index("fp16")] = row.network_bytes
+    if all(size is None for size in sizes):
+        return UNDEFINED
+    return " / ".join(UNDEFINED if size is None else f"{size / 1e6:.2f}" for size in sizes)
 
 
 def _number(value: Spread | None) -> str:

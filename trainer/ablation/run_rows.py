@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from edge.pipeline import Pipeline
 from engines.atomic import write_text
 from engines.bundle import Bundle
-from engines.errors import VigilError
+from engines.errors import DataError, VigilError
+from engines.model_spec import Precision
 from trainer.ablation.plan import PlanFile, Row
 from trainer.ablation.recipe import recipe_key, resolve_row
 from trainer.ablation.study import EVALUATION_NAME, Failure, Figures, Scores, Study
@@ -30,9 +31,12 @@ from trainer.evaluation.report_json import json_from_evaluation
 from trainer.evaluation.result import Detection, Evaluation
 from trainer.preset import Preset
 from trainer.progress import SilentTraining, TrainingProgress
+from trainer.quantise_bundle import quantise_bundle
 from trainer.run_directory import RECORD_NAME
 from trainer.run_training import TrainingRequest, run_training
 from trainer.shared_work import SharedWork
+
+_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class AblationRequest:
         threads: CPU threads of training and evaluation.
         command: The command line, for the record.
         keep_bundles: Leave each run's bundle in its run directory.
+        int8: Make INT8 networks too, from the training part, to know their size; the figures stay
+            those of FP32. Pairs that are done already stay as they are.
     """
 
     plan: PlanFile
@@ -73,6 +79,7 @@ class AblationRequest:
     threads: int
     command: str
     keep_bundles: bool = False
+    int8: bool = False
 
 
 def run_rows(request: AblationRequest, ranks: Ranks, watch: Watch | None = None) -> list[Failure]:
@@ -170,10 +177,37 @@ def _run_pair(
         )
     record = json.loads((training.out / RECORD_NAME).read_bytes())
     figures = _figures(bundle, evaluation, row.name, key, float(record["seconds"]), answers.saved_s)
+    if request.int8 and figures.parameters:
+        sizes = {**figures.precision_bytes, **_int8_bytes(bundle, request, watch)}
+        figures = figures.model_copy(update={"precision_bytes": sizes})
     write_text(study.pair(row.name, seed) / EVALUATION_NAME, json_from_evaluation(evaluation))
     study.finish(row.name, figures)
     study.prune(row.name, seed, keep_bundle=request.keep_bundles)
     return figures
+
+
+def _int8_bytes(bundle: Bundle, request: AblationRequest, watch: Watch) -> dict[str, int]:
+    """Size of all networks in INT8; empty where the gate refuses one."""
+    try:
+        with watch.evaluation() as progress:
+            made = quantise_bundle(
+                bundle,
+                request.dataset.require_train(),
+                threads=request.threads,
+                write=False,
+                progress=progress,
+            )
+    except DataError as error:
+        watch.say(f"no INT8: {error.what}")
+        return {}
+    return {"int8": sum(one.sizes["int8"] for one in made)}
+
+
+def _precision_bytes(bundle: Bundle) -> dict[str, int]:
+    """Size of all networks together in each precision that all have."""
+    files = [stream.network.files for stream in bundle.model.streams if stream.network]
+    shared = [name for name in _PRECISIONS if all(name in one for one in files)]
+    return {name: sum(bundle.path(one[name]).stat().st_size for one in files) for name in shared}
 
 
 def _figures(
@@ -185,6 +219,7 @@ def _figures(
     saved_s: float,
 ) -> Figures:
     speed, streams = evaluation.speed, bundle.model.streams
+    sizes = _precision_bytes(bundle)
     return Figures(
         key=key,
         row=row,
@@ -196,11 +231,8 @@ def _figures(
         ms_per_frame=1000.0 * (speed.score_s + saved_s) / max(speed.frames, 1),
         train_minutes=train_s / 60.0,
         clip_auc=clip_normalised_auc(evaluation.timelines),
-        network_bytes=sum(
-            bundle.path(stream.network.files["fp16"]).stat().st_size
-            for stream in streams
-            if stream.network is not None and "fp16" in stream.network.files
-        ),
+        network_bytes=sizes.get("fp16"),
+        precision_bytes=sizes,
         frames=speed.frames,
         threads=speed.threads,
         versions=evaluation.provenance.versions,

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from engines.atomic import write_text
 from engines.errors import CannotCreateError, DataError, InputMissingError, UsageError
@@ -60,6 +60,8 @@ class Figures(Strict):
         clip_auc: Frame AUC with scores normalised by clip; None where it is not known.
         network_bytes: Size of the networks' files in FP16, all together, from which engines are
             built; None where it is not known.
+        precision_bytes: The same in each precision that all networks have; "int8" where it was
+            asked for and passes the gate.
         frames: Test frames.
         threads: CPU threads that both ran with.
         versions: Of the packages that have a part in the numbers.
@@ -78,6 +80,7 @@ class Figures(Strict):
     train_minutes: float
     clip_auc: float | None = None
     network_bytes: int | None = None
+    precision_bytes: dict[str, int] = Field(default_factory=dict)
     frames: int
     threads: int
     versions: dict[str, str]

@@ -51,6 +51,7 @@ class RowResult:
         train_minutes: Minutes of training.
         clip_auc: Frame AUC with scores normalised by clip, as many published figures are.
         network_bytes: FP16 files of all networks together; None: not known.
+        precision_bytes: Files of all networks together, by precision.
         difference: `FIGURES` minus the base row's; empty for the base row.
         beside: Figures of somebody else.
     """
@@ -70,6 +71,7 @@ class RowResult:
     train_minutes: Spread | None
     clip_auc: Spread | None
     network_bytes: int | None
+    precision_bytes: Mapping[str, int]
     difference: Mapping[str, Spread | None]
     beside: Beside | None
 
@@ -233,6 +235,10 @@ def _row(row: Row, found: _Found, base: _Found | None, seeds: Sequence[int]) -> 
             (one.network_bytes for one in all_figures if one.network_bytes is not None),
             default=None,
         ),
+        precision_bytes={
+            name: max(one.precision_bytes.get(name, 0) for one in all_figures)
+            for name in dict.fromkeys(name for one in all_figures for name in one.precision_bytes)
+        },
         difference={}
         if base is None
         else {name: difference(found.figures, base.figures, name) for name in FIGURES},
@@ -268,6 +274,7 @@ def _row_values(row: RowResult) -> dict[str, Any]:
         "train_minutes": _spread_values(row.train_minutes),
         "clip_normalised_frame_auc": _spread_values(row.clip_auc),
         "network_bytes": row.network_bytes,
+        "precision_bytes": dict(row.precision_bytes),
         "difference": {name: _spread_values(value) for name, value in row.difference.items()},
         "beside": None if row.beside is None else _beside_values(row.beside),
     }

@@ -30,6 +30,11 @@ from trainer.distributed import DeviceChoice
     metavar="0,1,2",
     help="Every detector is trained with each.",
 )
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="Make INT8 networks of each new row too, from the training part, for their size.",
+)
 @options.plan_options
 @output_options("json", "html", "markdown")
 def compare(
@@ -37,6 +42,7 @@ def compare(
     root: Path,
     out: Path | None,
     seeds: tuple[int, ...],
+    int8: bool,
     only: tuple[str, ...],
     layout: str | None,
     fps: float | None,
@@ -49,13 +55,14 @@ def compare(
 
     Figures are of the streaming protocol; `by clip` is the frame AUC with scores normalised by
     clip, as many published figures are, and `published` what the authors report for this data set.
-    Times are of this machine. What is finished is kept in OUT, so that the same command goes on
-    after a kill; a row that fails is shown as such and the others go on.
+    Sizes are of the networks' files in FP32, FP16 and, with --int8, INT8, from which engines are
+    built. Times are of this machine. What is finished is kept in OUT, so that the same command
+    goes on after a kill; a row that fails is shown as such and the others go on.
     """
     dataset = open_dataset(root, layout=layout, fps=fps)
     plan = detectors_plan(dataset.name)
     out = out or Path(f"compare_{root.resolve().name}")
-    run = PlanRun(root, out, seeds, only, layout, fps, threads, device, keep_bundles)
+    run = PlanRun(root, out, seeds, only, layout, fps, threads, device, keep_bundles, int8)
     study, failures = run_plan(plan, dataset, run)
     table = build_table(plan, study, seeds)
     show_table(table, outputs)

@@ -43,6 +43,7 @@ class PlanRun:
         threads: CPU threads.
         device: Of the training.
         keep_bundles: Leave every row's bundle in its run directory.
+        int8: Make INT8 networks too, for their size.
     """
 
     root: Path
@@ -54,6 +55,7 @@ class PlanRun:
     threads: int
     device: DeviceChoice
     keep_bundles: bool
+    int8: bool = False
 
 
 def run_plan(plan: PlanFile, dataset: Dataset, run: PlanRun) -> tuple[Study, list[Failure]]:
@@ -81,6 +83,7 @@ def run_plan(plan: PlanFile, dataset: Dataset, run: PlanRun) -> tuple[Study, lis
         threads=run.threads,
         command=command_for_records(sys.argv[1:]),
         keep_bundles=run.keep_bundles,
+        int8=run.int8,
     )
     progress = ConsoleTraining()
     try:

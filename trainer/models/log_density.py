@@ -5,9 +5,11 @@ Anomaly Detection", CVPR 2024. f(x, s) approaches -log q_s(x) + const, where q_s
 normal features blurred by Gaussian noise of standard deviation s, because its gradient is fitted to
 the direction back from a noisy point to its clean one (`matching_loss`).
 
-Ours, where the paper's code does otherwise: features are projected on their first principal axes
-before they are standardised (`Standardiser`); the noise level enters as its logarithm, scaled to
-[-1, 1]; the hidden layers are narrow enough for a device.
+Two forms of f: a multilayer perceptron, as in the paper (`LogDensity`), and radial units
+(`trainer.models.radial_density`). Ours, where the paper's code does otherwise: features may be
+projected on their first principal axes, and all axes may share one scale (`Standardiser`); the
+noise level enters the perceptron as its logarithm, scaled to [-1, 1]; the hidden layers are narrow
+enough for a device.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Grid = Literal["log", "linear"]
+Scale = Literal["axis", "common"]
 # A direction with less than this part of the largest spread is stretched no further.
 _SMALLEST_SPREAD = 1e-3
 
@@ -37,17 +40,22 @@ def noise_levels(low: float, high: float, count: int, grid: Grid) -> NDArray[np.
 
 
 class Standardiser(nn.Module):
-    """Features to uncorrelated ones of unit variance: principal axes, then a division.
+    """Features around their mean, on principal axes or as they are, in units of their spread.
 
     Args:
         features: float32 (N, D) of normal footage, N >= 2.
-        dimensions: Axes kept, at most D; 0: no projection, each component is standardised.
+        dimensions: Axes kept, at most D; 0: no projection, the components are the axes.
+        scale: "axis": each axis gets unit variance, so that a distance counts rare directions as
+            much as common ones; "common": one scale for all, mean variance 1, so that distances
+            are those of the features.
     """
 
     centre: Tensor
     axes: Tensor
 
-    def __init__(self, features: NDArray[np.float32], dimensions: int) -> None:
+    def __init__(
+        self, features: NDArray[np.float32], dimensions: int, scale: Scale = "axis"
+    ) -> None:
         super().__init__()
         centre = features.mean(0, dtype=np.float64)
         points = features - centre
@@ -59,6 +67,8 @@ class Standardiser(nn.Module):
             vectors = vectors[:, :dimensions]
         else:
             spread, vectors = points.std(0), np.eye(width)
+        if scale == "common":
+            spread = np.full(len(spread), np.sqrt(np.square(spread).mean()))
         floor = max(float(spread.max()) * _SMALLEST_SPREAD, 1e-8)
         axes = vectors / np.maximum(spread, floor)
         self.register_buffer("centre", torch.from_numpy(centre.astype(np.float32)))
@@ -75,7 +85,29 @@ class Standardiser(nn.Module):
         return standardised
 
 
-class LogDensity(nn.Module):
+class DensityNetwork(nn.Module):
+    """A network f(x, s); float32 features (N, D) -> (N, L), high = unlikely.
+
+    Args:
+        standardiser: Fitted on training features; part of the network.
+        levels: Number L of noise levels that a device asks for.
+        noise: Smallest and largest level of the training.
+    """
+
+    def __init__(
+        self, standardiser: Standardiser, *, levels: int, noise: tuple[float, float]
+    ) -> None:
+        super().__init__()
+        self.standardiser = standardiser
+        self.levels = levels
+        self.noise = noise
+
+    def energy(self, x: Tensor, noise: Tensor) -> Tensor:
+        """F of standardised features (N, d) at one noise level each (N, 1); (N,)."""
+        raise NotImplementedError
+
+
+class LogDensity(DensityNetwork):
     """A multilayer perceptron f(x, s); float32 features (N, D) -> (N, L), high = unlikely.
 
     Args:
@@ -95,9 +127,7 @@ class LogDensity(nn.Module):
         noise: tuple[float, float],
         hidden: Sequence[int] = (512, 512),
     ) -> None:
-        super().__init__()
-        self.standardiser = standardiser
-        self.noise = noise
+        super().__init__(standardiser, levels=len(levels), noise=noise)
         self.first = nn.Linear(standardiser.dimensions, hidden[0])
         self.level = nn.Linear(1, hidden[0], bias=False)
         steps: list[nn.Module] = [nn.GELU()]
@@ -138,7 +168,7 @@ def draw_noise(
 
 
 def matching_loss(
-    model: LogDensity, x: Tensor, noise: Tensor, direction: Tensor, beta: float
+    model: DensityNetwork, x: Tensor, noise: Tensor, direction: Tensor, beta: float
 ) -> Tensor:
     """The loss of the authors' code, a mean over N.
 
