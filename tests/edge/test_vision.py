@@ -254,7 +254,7 @@ def test_unknown_kinds_and_options_are_named() -> None:
         open_input(InputSpec(kind="telepathy"), frame=FRAME, gate=GateSpec())
     with pytest.raises(DataError, match="windw"):
         open_input(InputSpec(kind="motion", options={"windw": 3}), frame=FRAME, gate=GateSpec())
-    with pytest.raises(DataError, match="positive"):
+    with pytest.raises(DataError, match="whole number of 2"):
         open_input(InputSpec(kind="motion", options={"window": 0}), frame=FRAME, gate=GateSpec())
     spec = InputSpec(kind="motion", options={"representation": "sideways"})
     with pytest.raises(DataError, match="sideways"):
