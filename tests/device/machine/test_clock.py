@@ -32,9 +32,7 @@ sys.exit(code not in range(5))
 """
 
 
-def test_a_clock_years_behind_and_then_years_ahead(
-    sleeping_machine: QemuDevice, desk: Workstation
-) -> None:
+def test_a_clock_years_behind(sleeping_machine: QemuDevice, desk: Workstation) -> None:
     machine = sleeping_machine
     machine.clock = datetime.datetime(1999, 12, 31, tzinfo=UTC)
     machine.start()
@@ -70,18 +68,25 @@ def test_a_clock_years_behind_and_then_years_ahead(
             assert late["clock"] == "synced"
             assert seconds_between(late, time.time()) < NEAR_S
         assert main_pid(machine) == pid  # the jump by years was no reason to be started anew
-        machine.stop()
+        require_no_loss(heard)
+    assert "Watchdog timeout" not in machine.journal("-u", UNIT)
 
-        machine.clock = datetime.datetime(2043, 6, 1, tzinfo=UTC)
-        machine.start()
+
+def test_a_clock_years_ahead(sleeping_machine: QemuDevice, desk: Workstation) -> None:
+    machine = sleeping_machine
+    # systemd believes no clock that is more than 15 years ahead of its own release.
+    machine.clock = datetime.datetime(2040, 1, 1, tzinfo=UTC)
+    machine.start()
+    with desk.listener() as heard:
         wait_until_well(machine)
         assert clock_of(machine) > time.time() + 10 * YEAR_S
         event = next_event(heard, machine)
         assert event["clock"] == "unsynced"
         assert seconds_between(event, clock_of(machine)) < NEAR_S
         assert 0 <= event["duration_s"] < NEAR_S
+        before = running(machine)
         desk.flash(desk.bundle("from-the-past"), machine)
-        wait_until_well(machine)
+        assert running(machine) != before
         pid = main_pid(machine)
         set_clock(machine)
         event = next_event(heard, machine, clock="synced")
