@@ -6,6 +6,7 @@ where its latent vectors point the same way and its energies keep their order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -56,6 +57,8 @@ class ParityReport:
         relative: Norm of all differences, as a part of the norm of the expected values.
         rank: Spearman's rank correlation of the energies, those within `RANK_STEP` counted as
             equal; None without a head.
+        rank_of_many: What it would be over very many such patches, see `rank_of_many`; None
+            without a head, or where most energies are equal.
         energy_shift: Largest change of an energy, in standard deviations of the expected energies;
             None without a head.
     """
@@ -67,6 +70,7 @@ class ParityReport:
     max_abs: float
     relative: float
     rank: float | None = None
+    rank_of_many: float | None = None
     energy_shift: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -107,7 +111,8 @@ def check_parity(
         cosine_min: Lowest cosine that passes (0.999 for FP16, 0.99 for INT8).
         max_abs: Largest absolute difference that passes.
         energy: The stream's head; None compares latent vectors alone.
-        rank_min: Lowest rank correlation of energies that passes, with `RANK_PATCHES` or more.
+        rank_min: Lowest rank correlation of energies that passes, with `RANK_PATCHES` or more;
+            either that of these patches or `rank_of_many` has to reach it.
         together: Take all rows as one vector: for answers whose rows may lie at zero, where a
             direction says nothing.
 
@@ -146,9 +151,10 @@ def check_parity(
             where=where,
             mend="use another backend or precision, or export the bundle again",
         )
-    if report.rank is not None and report.patches >= RANK_PATCHES and report.rank < rank_min:
+    ranks = [rank for rank in (report.rank, report.rank_of_many) if rank is not None]
+    if ranks and report.patches >= RANK_PATCHES and max(ranks) < rank_min:
         raise DataError(
-            f"energies change their order: rank correlation {report.rank:.5f} with the expected "
+            f"energies change their order: rank correlation {max(ranks):.5f} with the expected "
             f"ones (at least {rank_min:g})",
             where=where,
             mend="use another backend or precision, or quantise fewer layers",
@@ -177,7 +183,7 @@ def compare(
     """
     found64, expected64 = found.astype(np.float64), expected.astype(np.float64)
     difference = found64 - expected64
-    rank = shift = None
+    rank = many = shift = None
     if energy is not None:
         now, then = energy(found), energy(expected)
         spread = max(float(then.std()), 1e-30)
@@ -185,6 +191,7 @@ def compare(
         # is no change of order.
         step = RANK_STEP * spread
         rank = rank_correlation(np.rint(now / step), np.rint(then / step))
+        many = rank_of_many(now, then)
         shift = float(np.abs(now - then).max()) / spread
     return ParityReport(
         backend=backend,
@@ -194,6 +201,7 @@ def compare(
         max_abs=float(np.abs(difference).max(initial=0.0)),
         relative=float(np.linalg.norm(difference) / max(float(np.linalg.norm(expected64)), 1e-30)),
         rank=rank,
+        rank_of_many=many,
         energy_shift=shift,
     )
 
@@ -211,6 +219,35 @@ def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     if not all(sizes):
         return 0.0 if any(sizes) else 1.0
     return float((ranks_a * ranks_b).sum() / (sizes[0] * sizes[1]))
+
+
+def rank_of_many(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float | None:
+    """Spearman's rank correlation of very many energies, estimated from a few.
+
+    Over a few dozen, the rank correlation itself is too low: at a true value of 0.9996 that of 64
+    falls below 0.999 in half of the samples, as swaps of close neighbours weigh more. The linear
+    correlation r hardly depends on the number, and for normally distributed energies Spearman's is
+    (6 / pi) asin(r / 2) (Pearson 1907). A few energies far outside, which would make any r look
+    good, count as if they lay at the fence of three standard deviations (from the MAD).
+
+    Args:
+        found: float64, N.
+        expected: float64, N; gives middle and spread.
+
+    Returns:
+        -1 to 1; None if more than half of the expected energies are equal, or none varies.
+    """
+    middle = float(np.median(expected))
+    fence = 3.0 * 1.4826 * float(np.median(np.abs(expected - middle)))
+    if not fence:
+        return None
+    a, b = (np.clip(one, middle - fence, middle + fence) for one in (found, expected))
+    a, b = a - a.mean(), b - b.mean()
+    sizes = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+    if not sizes:
+        return None
+    r = min(max(float((a * b).sum()) / sizes, -1.0), 1.0)
+    return 6.0 / math.pi * math.asin(r / 2.0)
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,9 +12,11 @@ from scipy.stats import spearmanr
 from calibration.parity import (
     LIMITS,
     RANK_PATCHES,
+    ParityReport,
     check_parity,
     compare,
     rank_correlation,
+    rank_of_many,
 )
 from engines.errors import DataError
 from engines.model_spec import Precision
@@ -36,7 +38,7 @@ class Memory:
         """Nothing to load."""
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        assert batch.shape == PATCHES.shape
+        assert batch.shape[1:] == PATCHES.shape[1:]
         return self.output
 
     def close(self) -> None:
@@ -106,6 +108,58 @@ def test_rank_correlation_is_spearman_s() -> None:
     other = np.array([3.0, 1.0, 4.0, 4.0, 0.0, 9.0])
     assert rank_correlation(tied, other) == pytest.approx(spearmanr(tied, other).statistic)
     assert rank_correlation(tied, -tied) == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("noise", [0.03, 0.1, 0.3])
+def test_a_few_energies_tell_the_rank_correlation_of_very_many(noise: float) -> None:
+    rng = np.random.default_rng(3)
+    expected = rng.normal(7.0, 50.0, size=200_000)
+    found = expected + rng.normal(0.0, 50.0 * noise, size=len(expected))
+    true = float(spearmanr(found, expected).statistic)
+    few = [rank_of_many(found[i : i + 64], expected[i : i + 64]) for i in range(0, 64_000, 64)]
+    assert np.median(np.array(few, float)) == pytest.approx(true, abs=0.1 * (1.0 - true))
+
+
+def test_an_energy_far_outside_does_not_hide_that_the_others_are_in_disorder() -> None:
+    rng = np.random.default_rng(4)
+    found, expected = rng.normal(size=64), rng.normal(size=64)
+    found[5] = expected[5] = 1e4
+    assert np.corrcoef(found, expected)[0, 1] > 0.999
+    many = rank_of_many(found, expected)
+    assert many is not None
+    assert many < 0.6
+
+
+def test_energies_that_hardly_vary_tell_nothing_of_many() -> None:
+    expected = np.zeros(64)
+    expected[:3] = 1.0
+    assert rank_of_many(expected, expected) is None
+    assert rank_of_many(np.zeros(64), np.arange(64.0)) is None
+
+
+def test_fp16_that_keeps_the_order_passes_though_64_energies_alone_would_not_show_it() -> None:
+    rng = np.random.default_rng(0)
+    patches = np.zeros((64, 3, 4, 4), np.float32)
+    expected = rng.normal(100.0, 50.0, size=(64, 1)).astype(np.float32)
+
+    def judge(noise: float) -> ParityReport:
+        found = expected + 50.0 * noise * rng.normal(size=expected.shape).astype(np.float32)
+        return check_parity(
+            Memory(found),
+            patches,
+            expected,
+            cosine_min=0.999,
+            max_abs=np.inf,
+            energy=lambda latent: latent[:, 0].astype(np.float64),
+            rank_min=LIMITS["fp16"].rank,
+            together=True,
+        )
+
+    passed = judge(0.026)
+    assert passed.rank is not None
+    assert passed.rank < LIMITS["fp16"].rank
+    with pytest.raises(DataError, match="change their order"):
+        judge(0.08)
 
 
 def test_rank_correlation_of_a_constant_is_defined() -> None:

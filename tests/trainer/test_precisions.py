@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ from support.bundles import tiny_bundle
 from support.clips import MemoryClip, write_pictures, write_rush
 from support.quantisable_bundle import quantisable_bundle
 
-from calibration.parity import rank_correlation
+from calibration.parity import LIMITS, ParityLimits, rank_correlation
 from edge.pipeline import Pipeline
 from engines.bundle import Bundle, load_bundle
 from engines.errors import DataError, UsageError
 from trainer.cli.calibrate import calibrate
 from trainer.cli.precisions import precisions
 from trainer.datasets.layouts import open_dataset
+from trainer.evaluation.clip_progress import ClipProgress
 from trainer.evaluation.precisions import compare_precisions
 
 
@@ -96,3 +98,14 @@ def test_a_precision_that_is_not_there_is_named(tmp_path: Path, yard: Path) -> N
     held = {p for s in plain.model.streams if s.network for p in s.network.files}
     rows = compare_precisions(plain, open_dataset(yard), threads=1)
     assert {row.precision for row in rows} == held
+
+
+def test_a_network_that_its_gate_refuses_is_told_before_anything_is_scored(
+    bundle: Bundle, yard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scores() -> AbstractContextManager[ClipProgress]:
+        raise AssertionError("clips are scored")
+
+    monkeypatch.setitem(LIMITS, "int8", ParityLimits(cosine=2.0, rank=2.0))
+    with pytest.raises(DataError, match="outputs differ from the expected ones"):
+        compare_precisions(bundle, open_dataset(yard), threads=1, progress=scores)

@@ -83,9 +83,13 @@ def compare_precisions(
             else "the bundle has no network, so there is no precision to compare",
             where=str(bundle.root),
         )
+    order: list[Precision] = [REFERENCE, *(p for p in held if p != REFERENCE)]
+    for precision in order:
+        # What its gate refuses is told now, not when the clips have been scored in the others.
+        Pipeline(bundle, backend=f"{AUTO}/{precision}", threads=threads).close()
     rows = []
     reference: Energies = {}
-    for precision in [REFERENCE, *(p for p in held if p != REFERENCE)]:
+    for precision in order:
         energies: Energies = {}
         found = _evaluate(bundle, dataset, precision, energies, threads, progress)
         reference = reference or energies
