@@ -267,6 +267,6 @@ class TestChildren:
             alive = [p for p in watch.processes if Path(f"/proc/{p.pid}").exists()]
         assert len(alive) <= 1
         assert after[0] - before[0] < 8 * 2**20
-        # One process may just be starting: ring, sockets and pipes. A leak would be 42 times as many.
+        # One process may just be starting (ring, sockets, pipes); a leak would be of 42.
         assert after[1] <= before[1] + 8
         assert after[2] == before[2]
