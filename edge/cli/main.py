@@ -123,19 +123,20 @@ def report(error: VigilError) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; the console script and `python -m` entry."""
-    _one_thread_for_matrices()
+    _one_thread_for_arrays()
     configure_logging()
     sys.exit(_run(arguments))
 
 
-def _one_thread_for_matrices() -> None:
-    """Keep NumPy's OpenBLAS from using more than one thread; to be called before NumPy is imported.
+def _one_thread_for_arrays() -> None:
+    """Keep OpenBLAS (NumPy's) and OpenCV to one thread; to be called before they are imported.
 
-    Its threads wait for the next product by spinning. The products here are small and come at each
-    frame, so that on two cores the waiting took half of the processor time, from the networks. What
-    the user has set stays.
+    Their threads wait for the next call by spinning. The calls here are small and come at each
+    frame, beside the networks, which have threads of their own: on two cores the waiting took half
+    of the processor time. What the user has set stays, and so does ``--threads`` of a command.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
 
 
 def _run(arguments: list[str] | None) -> int:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import cv2
 from pydantic import ValidationError
 
 from edge.cli.signals import Signals
@@ -101,8 +100,6 @@ def run(config: Path | None, check: bool, schema: bool, as_json: bool, **options
     if check:
         click.echo(f"{config}: no problem found, {len(resolved.cameras)} camera(s)", err=True)
         return
-    if resolved.threads == 1:
-        cv2.setNumThreads(1)
     notifier = Notifier()
     _stacks_on_request()
     again = None if config is None else partial(_resolve, config, options)

@@ -6,8 +6,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-import cv2
-
 from edge.capture.supervisor import CameraSupervisor
 from edge.clock import Clock
 from edge.commissioning.footage import Footage
@@ -48,8 +46,6 @@ def commission_camera(
     """
     bundle = open_bundle(config.bundle, configured=config.trusted_keys)
     rules = config.cameras[name].rules
-    if config.threads == 1:
-        cv2.setNumThreads(1)
     with Pipeline(
         bundle, backend=config.backend, threads=config.threads, compute=config.compute
     ) as pipeline:
