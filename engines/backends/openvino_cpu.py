@@ -20,6 +20,10 @@ from engines.backends.onnxruntime_cpu import BLOCK
 from engines.errors import DataError, UnavailableError
 from engines.model_spec import Precision
 
+STEP = 4
+"""More patches than this run in whole steps, the rest of the last one empty: OpenVINO prepares
+itself anew for each size that it meets, which takes as long as twenty patches of a backbone."""
+
 
 class OpenVinoCpu:
     """Runs an ONNX file with OpenVINO's CPU plug-in; input and output are FP32.
@@ -87,16 +91,25 @@ class OpenVinoCpu:
         require_batch(batch, self._shape, where=str(self._file))
         parts = []
         for start in range(0, max(len(batch), 1), BLOCK):
-            block = np.ascontiguousarray(batch[start : start + BLOCK], dtype=np.float32)
-            self._request.infer({self._input_name: block}, share_inputs=True)
+            block = batch[start : start + BLOCK]
+            self._request.infer({self._input_name: _in_whole_steps(block)}, share_inputs=True)
             # A copy: the next block overwrites the request's own output.
-            output = self._request.get_tensor(self._output_name).data
+            output = self._request.get_tensor(self._output_name).data[: len(block)]
             parts.append(np.array(output, dtype=np.float32))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def close(self) -> None:
         """Free the network."""
         self._request = None
+
+
+def _in_whole_steps(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    missing = -len(block) % STEP
+    if len(block) <= STEP or not missing:
+        return np.ascontiguousarray(block, dtype=np.float32)
+    padded = np.zeros((len(block) + missing, *block.shape[1:]), np.float32)
+    padded[: len(block)] = block
+    return padded
 
 
 def _open_library() -> ModuleType:

@@ -50,6 +50,31 @@ def test_it_gives_what_onnx_runtime_gives(bundle: Bundle, network: NetworkSpec, 
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_it_prepares_for_few_sizes_only(
+    bundle: Bundle, network: NetworkSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = loaded(bundle, network)
+    side = bundle.arrays(str(bundle.model.streams[0].parity))["patches"].shape[1:]
+    batch = np.random.default_rng(4).random((BLOCK, *side), np.float32)
+    whole = backend.infer(batch)
+    sizes: list[int] = []
+    inner = backend._request
+
+    class Spy:
+        get_tensor = inner.get_tensor
+
+        def infer(self, inputs: dict[str, np.ndarray], *, share_inputs: bool) -> None:
+            sizes.append(len(inputs[network.input]))
+            inner.infer(inputs, share_inputs=share_inputs)
+
+    monkeypatch.setattr(backend, "_request", Spy())
+    for count in range(1, BLOCK + 1):
+        np.testing.assert_allclose(
+            backend.infer(batch[:count]), whole[:count], rtol=1e-5, atol=1e-6
+        )
+    assert sizes == [1, 2, 3, 4, *[8] * 4, *[12] * 4, *[16] * 4]
+
+
 def test_a_batch_of_another_shape_is_refused(bundle: Bundle, network: NetworkSpec) -> None:
     with pytest.raises(DataError, match="the network wants N x"):
         loaded(bundle, network).infer(np.zeros((2, 3, 5, 5), np.float32))
