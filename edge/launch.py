@@ -223,6 +223,7 @@ def detector_of(bundle: Bundle, backends: dict[str, str], *, compute: str) -> De
     precisions = sorted({backend.rpartition("/")[2] for backend in backends.values()})
     return Detector(
         alarm=bundle.alarm,
+        fusion=bundle.model.fusion,
         unit=bundle.model.fusion.mode,
         explainer=Explainer.of_bundle(bundle),
         model=ModelInfo(

@@ -106,8 +106,9 @@ class Loop:
             self.first_s = self._clock.monotonic()
         maps = self._pipeline.step([(camera.view, frame) for camera, frame in work])
         for (camera, frame), scored in zip(work, maps, strict=True):
-            self.hand_on(camera.scored(frame, scored))
-            self._tell_score(camera.name, frame, scored)
+            rest = camera.without_lasting(scored)
+            self.hand_on(camera.scored(frame, rest))
+            self._tell_score(camera.name, frame, rest)
         self.last_s = self._clock.monotonic()
 
     def _tell_score(self, camera: str, frame: Frame, scored: ScoreMap) -> None:

@@ -32,7 +32,7 @@ class CameraStatus:
         state: One of the states of `edge.capture.camera_state`; recordings are live, then disabled.
         reason: Why it is in this state, None where that is plain.
         since: Wall clock at which it entered the state.
-        flags: `dark`, `recommission_required`.
+        flags: `dark`, `recommission_required`, `scene_changed`.
         fps: Observed frames per second.
         scored: Frames scored so far.
         dropped: Frames that a newer one has overwritten.

@@ -51,6 +51,7 @@ def as_site(calibration: SiteCalibration, number: int, bundle: Bundle, detector:
         statistics=calibration.statistics,
         detector=Detector(
             alarm=record.alarm,
+            fusion=model.fusion,
             unit=detector.unit,
             explainer=Explainer(model.streams, model.fusion, calibration.statistics),
             model=replace(detector.model, name=f"{detector.model.name}+site.{number}"),

@@ -12,7 +12,7 @@ from edge.capture.camera_state import CameraState, Patience
 from edge.clock import Clock
 from edge.events.clips import ClipKeeper
 from edge.events.event import Budget, EndReason
-from edge.events.fault import UNFIT, FaultEnd, FaultTracker
+from edge.events.fault import CHANGED, UNFIT, FaultEnd, FaultTracker
 from edge.events.recorder import Message
 from edge.events.tracker import EventTracker, Report
 from edge.feeds import Feed
@@ -24,6 +24,8 @@ from edge.run_summary import CameraSummary
 _ASPECT_TOLERANCE = 0.02
 # Deadlines and people go by the rate that was told; smaller changes are no news.
 _RATE_TOLERANCE = 1.5
+# With less of the picture left a camera cannot be said to watch.
+_MOST_HELD = 0.5
 # A lost camera ends its event, whatever comes next; a stale one may be back in a moment.
 _ENDS: dict[CameraState, EndReason] = {"lost": "camera_lost", "frozen": "camera_frozen"}
 
@@ -88,6 +90,7 @@ class WatchedCamera:
         self._shape: tuple[int, int] | None = None
         self._first_shape = shape
         self._unfit = False
+        self._changed = False
         self._losses = 0
         self._shown: tuple[object, ...] | None = None
         self._shown_fps: float | None = None
@@ -130,12 +133,21 @@ class WatchedCamera:
             reports += self._observe_fault(self._clock.monotonic())
         return not unfit, reports
 
-    def scored(self, frame: Frame, scored: ScoreMap) -> list[Report]:
+    def without_lasting(self, scored: ScoreMap) -> ScoreMap:
+        """The scores of an admitted frame without the places that have changed for long."""
+        return self._tracker.lasting.watch(scored)
+
+    def scored(self, frame: Frame, scored: ScoreMap) -> list[Message]:
         """Take the scores of an admitted frame; the messages that follow from them."""
         self.frames += 1
         reports = self._clips.take(frame, self._tracker.update(frame, scored))
         self.feed.busy = self._tracker.open_id is not None
-        return self._counted(reports)
+        changed = self._tracker.lasting.share >= _MOST_HELD
+        messages: list[Message] = [*self._counted(reports)]
+        if changed != self._changed:
+            self._changed = changed
+            messages += self._observe_fault(self._clock.monotonic())
+        return messages
 
     def retire(
         self, state: CameraState, reason: EndReason, *, fault_end: FaultEnd = "stopped"
@@ -163,6 +175,8 @@ class WatchedCamera:
     def status(self) -> CameraStatus:
         """How it stands."""
         flags = [*self.feed.flags, *([UNFIT] if self._unfit else [])]
+        if self._tracker.lasting.share > 0.0:
+            flags.append(CHANGED)
         return CameraStatus(
             name=self.name,
             state=self._state,
@@ -198,7 +212,8 @@ class WatchedCamera:
         """A recording that breaks is told by the run's exit code, and is no camera."""
         if not self.feed.live:
             return []
-        return [*self._faults.observe(self._state, self._reason, at_s, unfit=self._unfit)]
+        unfit = UNFIT if self._unfit else CHANGED if self._changed else None
+        return [*self._faults.observe(self._state, self._reason, at_s, unfit=unfit)]
 
     def _finish(self, reason: EndReason) -> list[Report]:
         reports = self._clips.finish(self._tracker.finish(reason))

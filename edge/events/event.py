@@ -28,6 +28,7 @@ EndReason = Literal[
     "reconfigured",
     "daemon_restart",
     "max_duration",
+    "scene_changed",
 ]
 
 
@@ -114,7 +115,8 @@ class Event(Happening):
         snapshot: Picture of the peak frame, or None if there is none (yet).
         heatmap: The score map of that frame as a picture, or None.
         clip: A short film of the event, only at the end, or None.
-        previous_id: The event that this one continues.
+        previous_id: The event that was ended because it had lasted too long, and goes on in this
+            one.
     """
 
     reason: EndReason | None

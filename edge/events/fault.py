@@ -4,8 +4,9 @@ They go the way of events, through the outbox, because the retained state of a c
 how it stands now: who was away, or whose broker was, would never hear of the hour before. `kind` is
 `camera`, so nobody counts them as anomalies. Rules:
 
-1. `start` when a camera is lost, frozen or quarantined, or shows another part of the scene than
-   its statistics are of. A picture that is late for a moment (`stale`) is no fault.
+1. `start` when a camera is lost, frozen or quarantined, shows another part of the scene than its
+   statistics are of, or a picture of which most counts as changed (`edge.events.lasting`). A
+   picture that is late for a moment (`stale`) is no fault.
 2. `update` when state or cause is another, at most every `UPDATE_EVERY_S`; what comes sooner is
    said when that time is over, if it still holds.
 3. `end` when it is watched again, or watched no longer by intent.
@@ -27,6 +28,7 @@ from edge.frames import Phase
 
 UPDATE_EVERY_S = 60.0
 UNFIT = "recommission_required"
+CHANGED = "scene_changed"
 
 FaultEnd = Literal["recovered", "stopped", "reconfigured", "daemon_restart"]
 
@@ -43,6 +45,10 @@ _WORDS = {
     "unkillable": ("its reader cannot be ended", "unplug the camera, or restart this device"),
     "internal_error": ("vigil made a mistake with it", "it is tried again; report it with the log"),
     UNFIT: ("it shows another view", "set its resolution back, or commission it again"),
+    CHANGED: (
+        "most of the picture has looked unlike normal for minutes",
+        "check its light, its lens and its aim; if this is normal now, commission it again",
+    ),
 }
 
 
@@ -104,7 +110,7 @@ class FaultTracker:
         self._open: _Open | None = None
 
     def observe(
-        self, state: CameraState, cause: str | None, at_s: float, *, unfit: bool = False
+        self, state: CameraState, cause: str | None, at_s: float, *, unfit: str | None = None
     ) -> list[CameraFault]:
         """The camera's state; the messages that follow from it.
 
@@ -112,15 +118,15 @@ class FaultTracker:
             state: As it stands.
             cause: Why, if that is not plain.
             at_s: Since when, monotonic.
-            unfit: Its picture is not of the scene that it has learned.
+            unfit: Why its live picture cannot be watched: `UNFIT` or `CHANGED`.
         """
         if state in _FAULTY:
             return self._faulty(state, cause or state, at_s)
         if state != "live":
             # On its way: an open fault stays open, and a first connection is none.
             return self._update(at_s)
-        if unfit:
-            return self._faulty("live", UNFIT, at_s)
+        if unfit is not None:
+            return self._faulty("live", unfit, at_s)
         return self.finish("recovered", at_s)
 
     def turn(self, now_s: float) -> list[CameraFault]:

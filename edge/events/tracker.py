@@ -7,7 +7,9 @@ identity, wall-clock times, the picture of the peak, and updates while it lasts.
 1. `start` once, when the machine opens; the picture is the highest frame so far.
 2. `update` when the peak rose by at least `UPDATE_RISE` or another zone was reached since the last
    message, and that lies at least `UPDATE_EVERY_S` back.
-3. `end` once, when the machine closes for good or the source ends.
+3. `end` once, when the machine closes for good or the source ends, and in any case when the event
+   has lasted `MAX_EVENT_S`: places that have stayed unlike normal all the while are then held (see
+   `edge.events.lasting`); what goes on elsewhere goes on as an event that names this one.
 
 It opens no file and sends nothing.
 """
@@ -23,12 +25,14 @@ from edge.events.event import Budget, EndReason, Event, ModelInfo
 from edge.events.explain import Explainer
 from edge.events.film import FilmFrame
 from edge.events.identifiers import uuid7
+from edge.events.lasting import LastingCells
 from edge.events.watched_at import WatchedAt
 from edge.frames import Frame, Phase, ScoreMap
 from edge.scoring.cell_rules import EVERYWHERE, CellRules
-from engines.model_spec import AlarmSpec
+from engines.model_spec import AlarmSpec, FusionSpec
 
 UPDATE_EVERY_S = 5.0
+MAX_EVENT_S = 300.0
 UPDATE_RISE = 1.0  # one unit: ten times rarer (surprise), one robust deviation (z)
 
 _HOURS_PER_WEEK = 168.0
@@ -36,9 +40,10 @@ _HOURS_PER_WEEK = 168.0
 
 @dataclass(frozen=True)
 class Detector:
-    """What stands behind the scores: alarm rule, unit, words for the streams, model."""
+    """What stands behind the scores: alarm rule, fusion, unit, words for the streams, model."""
 
     alarm: AlarmSpec
+    fusion: FusionSpec
     unit: str
     explainer: Explainer
     model: ModelInfo
@@ -83,6 +88,7 @@ class _Running:
 
     id: str
     peak: Peak
+    previous_id: str | None = None
     rev: int = 0
     said_s: float = 0.0
     said_peak: float = 0.0
@@ -120,6 +126,9 @@ class EventTracker:
         self._candidate: Peak | None = None
         self._running: _Running | None = None
         self._newest: Peak | None = None
+        self._ended: tuple[str, float] | None = None
+        self.lasting = LastingCells(detector.alarm.threshold, detector.fusion)
+        """What is held; the owner lets every map pass through it first."""
         self._watched = WatchedAt(keep_s=detector.alarm.close_s + detector.alarm.merge_s)
 
     @property
@@ -155,7 +164,7 @@ class EventTracker:
         newest = self._newest
         transition = None if newest is None else self._machine.finish(newest.frame.time_s)
         reports = [] if transition is None else [self._end(transition, reason)]
-        self._candidate = self._newest = None
+        self._candidate = self._newest = self._ended = None
         self._watched.clear()
         return reports
 
@@ -163,17 +172,39 @@ class EventTracker:
         self._candidate = None
         now_s = newest.frame.time_s
         if self._running is None:
-            self._running = _Running(id=str(uuid7(self._clock.utc())), peak=candidate)
+            self._running = _Running(
+                id=str(uuid7(self._clock.utc())),
+                peak=candidate,
+                previous_id=self._continued(event.first_s),
+            )
             self._reach(self._running, candidate)
             return [self._say("start", event, None)]
         running = self._running
         running.peak = _higher(running.peak, candidate)
         self._reach(running, newest)
+        if now_s - event.first_s >= MAX_EVENT_S - TIME_TOLERANCE_S:
+            return [self._cut(running.id, now_s)]
         due = now_s - running.said_s >= UPDATE_EVERY_S - TIME_TOLERANCE_S
         news = running.zones != running.said_zones
         if due and (news or event.peak_score - running.said_peak >= UPDATE_RISE):
             return [self._say("update", event, None)]
         return []
+
+    def _cut(self, event_id: str, now_s: float) -> Report:
+        """End the running event because it has lasted too long."""
+        transition = self._machine.finish(now_s)
+        assert transition is not None
+        report = self._end(transition, "scene_changed" if self.lasting.hold() else "max_duration")
+        self._ended = (event_id, now_s)
+        return report
+
+    def _continued(self, first_s: float) -> str | None:
+        """The event that was cut where one begins that starts at `first_s`."""
+        if self._ended is None:
+            return None
+        (event_id, ended_s), self._ended = self._ended, None
+        alarm = self._detector.alarm
+        return event_id if first_s - ended_s <= alarm.close_s + alarm.merge_s else None
 
     def _reach(self, running: _Running, peak: Peak) -> None:
         """Add the zones that are above the threshold in a frame."""
@@ -239,6 +270,7 @@ class EventTracker:
             cells=explanation.cells,
             model=detector.model,
             zones=running.zones,
+            previous_id=running.previous_id,
         )
 
     def _wall(self, time_s: float) -> datetime.datetime:

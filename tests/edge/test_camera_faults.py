@@ -26,10 +26,15 @@ class Bench:
         self.tracker = FaultTracker(device="gate-01", camera="yard", clock=self.clock)
 
     def see(
-        self, state: CameraState, cause: str | None = None, *, after_s: float = 0.0, **facts: bool
+        self,
+        state: CameraState,
+        cause: str | None = None,
+        *,
+        after_s: float = 0.0,
+        unfit: str | None = None,
     ) -> list[CameraFault]:
         self.clock.turn(after_s)
-        return self.tracker.observe(state, cause, self.clock.now_s, **facts)
+        return self.tracker.observe(state, cause, self.clock.now_s, unfit=unfit)
 
 
 def said(faults: list[CameraFault]) -> list[tuple[str, int, str, str | None]]:
@@ -107,8 +112,9 @@ def test_every_cause_says_what_mends_it() -> None:
 
 def test_a_picture_of_another_scene_is_a_fault_though_the_camera_lives() -> None:
     bench = Bench()
-    assert said(bench.see("live", unfit=True)) == [("start", 1, "recommission_required", None)]
-    assert bench.see("live", unfit=True, after_s=5.0) == []
+    unfit = "recommission_required"
+    assert said(bench.see("live", unfit=unfit)) == [("start", 1, unfit, None)]
+    assert bench.see("live", unfit=unfit, after_s=5.0) == []
     VALIDATOR.validate(sent(bench.tracker.finish("stopped", 1e3)[0]))
 
 

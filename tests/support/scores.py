@@ -40,6 +40,7 @@ def alarm(**changes: Any) -> AlarmSpec:
 def detector(**changes: Any) -> Detector:
     return Detector(
         alarm=alarm(**changes),
+        fusion=FusionSpec(),
         unit="surprise",
         explainer=explainer(("appearance", "appearance", 0.5), ("motion", "motion", 0.5)),
         model=ModelInfo(release="0.1.0", name="made", bundle="0" * 64, precision="fp32"),

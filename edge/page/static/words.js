@@ -26,6 +26,7 @@ const REASONS = {
 const FLAGS = {
   dark: "too dark to see",
   recommission_required: "it shows another view: it must learn anew",
+  scene_changed: "a part of it looks changed for good, and is not watched",
 };
 
 const ENDS = {
@@ -37,7 +38,8 @@ const ENDS = {
   geometry_changed: "the picture changed its size",
   reconfigured: "the configuration was changed",
   daemon_restart: "vigil was restarted",
-  max_duration: "it had lasted for too long",
+  max_duration: "it had lasted for too long; it goes on as another event",
+  scene_changed: "it had stayed for too long; that place counts as normal until it has changed back",
 };
 
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
