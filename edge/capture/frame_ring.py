@@ -4,12 +4,18 @@ The writer goes round the slots and never waits, so the newest picture always wi
 reader is. Each slot carries a sequence number that is odd while the slot is being written; a reader
 that finds another number after its copy than before has read a torn picture and tries the newest
 again. The memory is a memfd: it has no name and is gone with its last user, also after a kill.
+
+The sequence numbers mean something only if memory keeps their order. Processors of the x86 family
+do so on their own; on others (ARM) each step is parted from the next by `sched_yield`, because the
+kernel promises that its scheduler is a full barrier (Documentation/memory-barriers.txt) and Python
+has none.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import platform
 import struct
 from dataclasses import dataclass
 
@@ -29,6 +35,7 @@ _SIZE = _PAGE + _SLOTS * _STRIDE
 _COUNT = struct.Struct("<Q")
 _META = struct.Struct("<QddIIdQddQd")
 _META_AT = 64  # behind the slot's sequence number
+_KEEPS_ORDER = platform.machine().lower() in {"x86_64", "amd64", "i686"}
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,7 @@ class FrameRing:
             )
         base = self._slot(meta.number)
         _COUNT.pack_into(self._map, base, 2 * meta.number - 1)
+        _barrier()
         _META.pack_into(
             self._map,
             base + _META_AT,
@@ -121,7 +129,9 @@ class FrameRing:
         )
         target = np.frombuffer(self._map, np.uint8, picture.size, base + _PAGE)
         target[:] = picture.reshape(-1)
+        _barrier()
         _COUNT.pack_into(self._map, base, 2 * meta.number)
+        _barrier()
         _COUNT.pack_into(self._map, 0, meta.number)
 
     def peek(self) -> FrameMeta | None:
@@ -138,8 +148,10 @@ class FrameRing:
             number = self.count
             if number == 0:
                 return None
+            _barrier()
             base = self._slot(number)
             before = _COUNT.unpack_from(self._map, base)[0]
+            _barrier()
             meta = FrameMeta(*_META.unpack_from(self._map, base + _META_AT))
             size = meta.width * meta.height * 3
             picture = np.zeros((0, 0, 3), np.uint8)
@@ -149,9 +161,16 @@ class FrameRing:
                 seen = np.frombuffer(self._map, np.uint8, size, base + _PAGE)
                 picture = seen.copy().reshape(meta.height, meta.width, 3)
                 del seen  # or the mapping could not be closed
+            _barrier()
             if before == _COUNT.unpack_from(self._map, base)[0] == 2 * meta.number:
                 return meta, picture
         return None
 
     def _slot(self, number: int) -> int:
         return _PAGE + (number - 1) % _SLOTS * _STRIDE
+
+
+def _barrier() -> None:
+    """What stands before it in this thread is seen by others before what stands behind it."""
+    if not _KEEPS_ORDER:
+        os.sched_yield()

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.capture import frame_ring
 from edge.capture.frame_ring import MAX_PIXELS, FrameMeta, FrameRing
 from edge.capture.gstreamer import csi_pipeline
 from edge.capture.live import LiveCamera, enter_source
@@ -26,7 +27,9 @@ from engines.errors import DataError, UnavailableError, UsageError
 WRITE_WITHOUT_END = """
 import sys
 import numpy as np
+from edge.capture import frame_ring
 from edge.capture.frame_ring import FrameMeta, FrameRing
+frame_ring._KEEPS_ORDER = sys.argv[2] == "True"
 ring, number = FrameRing(int(sys.argv[1])), 0
 while True:
     number += 1
@@ -72,10 +75,14 @@ class TestFrameRing:
         assert ring.newest() is None
         ring.close()
 
-    def test_a_reader_never_sees_a_torn_picture(self) -> None:
+    @pytest.mark.parametrize("keeps_order", [True, False])
+    def test_a_reader_never_sees_a_torn_picture(
+        self, keeps_order: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(frame_ring, "_KEEPS_ORDER", keeps_order)
         ring = FrameRing.create()
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITE_WITHOUT_END, str(ring.descriptor)],
+            [sys.executable, "-c", WRITE_WITHOUT_END, str(ring.descriptor), str(keeps_order)],
             pass_fds=(ring.descriptor,),
         )
         numbers = set()
