@@ -42,9 +42,10 @@ def test_a_terminal_gets_a_bar_and_keeps_what_is_said() -> None:
     assert "second" in stream.getvalue()
 
 
-def test_silence() -> None:
+def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
     silent = SilentTraining()
     silent.begin("x", total=1)
     silent.advance()
     silent.say("x")
     silent.end()
+    assert capsys.readouterr() == ("", "")

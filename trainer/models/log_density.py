@@ -14,6 +14,7 @@ enough for a device.
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -85,7 +86,7 @@ class Standardiser(nn.Module):
         return standardised
 
 
-class DensityNetwork(nn.Module):
+class DensityNetwork(nn.Module, abc.ABC):
     """A network f(x, s); float32 features (N, D) -> (N, L), high = unlikely.
 
     Args:
@@ -102,9 +103,9 @@ class DensityNetwork(nn.Module):
         self.levels = levels
         self.noise = noise
 
+    @abc.abstractmethod
     def energy(self, x: Tensor, noise: Tensor) -> Tensor:
         """F of standardised features (N, d) at one noise level each (N, 1); (N,)."""
-        raise NotImplementedError
 
 
 class LogDensity(DensityNetwork):

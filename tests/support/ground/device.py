@@ -115,7 +115,8 @@ class Device(abc.ABC):
         """What an operator at the workstation does: a shell command over ssh."""
         with self._network.on_workstation():
             return run("ssh", "-F", str(self.ssh_config), self.target, command,
-                       check=check, timeout_s=timeout_s, text_in=text_in)  # fmt: skip
+                       check=check, timeout_s=timeout_s * self.stretch,
+                       text_in=text_in)  # fmt: skip
 
     def read(self, path: str) -> str:
         return self.run("cat", path).stdout

@@ -113,17 +113,6 @@ class QemuDevice(Device):
             return run(*self._as_root(), shlex.join(command), check=check,
                        timeout_s=timeout_s * self.stretch, text_in=text_in)  # fmt: skip
 
-    def ssh(
-        self,
-        command: str,
-        *,
-        check: bool = True,
-        timeout_s: float = 60.0,
-        text_in: str | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        limit_s = timeout_s * self.stretch
-        return super().ssh(command, check=check, timeout_s=limit_s, text_in=text_in)
-
     def _take_away(self) -> None:
         self._kill_all()
         self._network.leave(self.number)
