@@ -20,6 +20,7 @@ import structlog
 
 MEDIA_MAX = 2 * 2**30
 KEEP_FREE_BYTES = 200 * 2**20
+_AFTERWARDS = 0.95  # of the bound, once it was reached
 # Identifier of the event, number of the message from the second on, kind.
 MEDIA_NAME = re.compile(
     r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})(?:-[0-9]{1,6})?"
@@ -30,7 +31,7 @@ _log = structlog.get_logger()
 
 
 class MediaFolder:
-    """Keeps the folder small; used from one thread.
+    """Keeps the folder small; used from one thread. It holds one number, not a list that grows.
 
     Args:
         folder: It need not be there yet.
@@ -44,18 +45,17 @@ class MediaFolder:
         self.path = folder
         self._max = max_bytes
         self._keep_free = keep_free_bytes
-        self._events: dict[str, dict[str, int]] | None = None
-        self._bytes = 0
+        self._bytes: int | None = None
+        self._newest = ""
 
     def note(self, name: str, size: int) -> None:
         """A file was written; the newest event is the one that was noted last."""
         match = MEDIA_NAME.fullmatch(name)
         if match is None:
             return
-        events = self._known()
-        files = events.pop(match[1], {})
-        self._bytes += size - files.get(name, 0)
-        events[match[1]] = {**files, name: size}
+        self._newest = match[1]
+        # One that was written again counts twice until the folder is read again.
+        self._bytes = None if self._bytes is None else self._bytes + size
 
     def make_room(self, *, keep: Container[str] = ()) -> None:
         """Remove the oldest events' files until folder and disk are as they should be.
@@ -63,32 +63,34 @@ class MediaFolder:
         Args:
             keep: Identifiers of events that are open.
         """
-        events, before = list(self._known()), self._bytes
-        for event in events[:-1]:
-            if self._bytes <= self._max and not self._disk_is_low():
+        if self._bytes is not None and self._bytes <= self._max and not self._disk_is_low():
+            return
+        events = self._events()
+        before = self._bytes = sum(sum(files.values()) for files in events.values())
+        # Some more than need be, so that the folder is not read again for the next picture.
+        aim = self._max if before <= self._max else round(self._max * _AFTERWARDS)
+        newest = self._newest or next(reversed(events), "")
+        for event, files in events.items():
+            if self._bytes <= aim and not self._disk_is_low():
                 break
-            if event not in keep:
-                self._remove(event)
+            if event == newest or event in keep:
+                continue
+            for name, size in files.items():
+                self._bytes -= size
+                with contextlib.suppress(OSError):  # gone already, or not ours to remove
+                    (self.path / name).unlink()
         removed = before - self._bytes
         if removed:
             _log.info("media_removed", bytes=removed, left=self._bytes, folder=str(self.path))
 
-    def _known(self) -> dict[str, dict[str, int]]:
-        """Files by event, oldest first. Identifiers sort by time."""
-        if self._events is None:
-            self._events = {}
-            for name, size in sorted(_files_in(self.path)):
-                match = MEDIA_NAME.fullmatch(name)
-                if match is not None:
-                    self._events.setdefault(match[1], {})[name] = size
-                    self._bytes += size
-        return self._events
-
-    def _remove(self, event: str) -> None:
-        for name, size in self._known().pop(event).items():
-            self._bytes -= size
-            with contextlib.suppress(OSError):  # gone already, or not ours to remove
-                (self.path / name).unlink()
+    def _events(self) -> dict[str, dict[str, int]]:
+        """Files and their bytes by event, oldest first: identifiers sort by time."""
+        events: dict[str, dict[str, int]] = {}
+        for name, size in sorted(_files_in(self.path)):
+            match = MEDIA_NAME.fullmatch(name)
+            if match is not None:
+                events.setdefault(match[1], {})[name] = size
+        return events
 
     def _disk_is_low(self) -> bool:
         try:

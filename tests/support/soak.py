@@ -244,6 +244,9 @@ def figures(
         "outbox_left": left,
         "capture_processes": late.children[-1],
         "memory_mb": [round(megabytes[0], 1), round(megabytes[-1], 1), round(max(megabytes), 1)],
+        "memory_mb_medians_of_tenths": [
+            round(float(np.median(part)), 1) for part in np.array_split(megabytes, 10)
+        ],
         "memory_slope_mb_per_hour": round(slope_mb_per_hour(late.at_s, late.memory), 2),
         "memory_slope_with_captures_mb_per_hour": round(
             slope_mb_per_hour(late.at_s, late.memory_with_children), 2
