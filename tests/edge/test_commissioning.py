@@ -3,7 +3,7 @@
 import datetime
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,11 @@ import pytest
 from support.bundles import tiny_bundle
 from support.clips import MemoryClip
 from support.clock import ManualClock
+from support.feeds import SaidFeed
 from support.scores import frame
 
 from calibration.stream_statistics import StreamStatistics
 from calibration.threshold import fit_threshold
-from edge.capture.camera_state import Change
 from edge.clock import SystemClock
 from edge.commissioning.footage import Footage
 from edge.commissioning.learn import (
@@ -34,28 +34,26 @@ from edge.frames import EnergyMap, Frame
 from edge.pipeline import Pipeline
 from edge.scoring.cell_rules import CellRules
 from edge.ticks import Ticker
-from engines.errors import DataError, TemporaryError, VigilError
+from engines.errors import DataError, TemporaryError
 
 LEFT = CellRules(masks=(((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),))
 
 
-@dataclass
-class PlayedFeed:
+class PlayedFeed(SaidFeed):
     """A live camera: at each look the next of `frames` (None: nothing new), then silence."""
 
-    frames: Sequence[tuple[int, Frame] | None]
-    clock: ManualClock
-    turn_s: float = 1.0
-    live: bool = True
-    busy: bool = False
-    finished: bool = False
-    failure: VigilError | None = None
-    skipped: int = 0
-    dropped: int = 0
-    epoch: int = 0
-    fps: float | None = None
-    flags: list[str] = field(default_factory=list)
-    at: int = 0
+    def __init__(
+        self,
+        frames: Sequence[tuple[int, Frame] | None],
+        clock: ManualClock,
+        *,
+        turn_s: float = 1.0,
+    ) -> None:
+        super().__init__(epoch=0, fps=None)
+        self.frames = frames
+        self.clock = clock
+        self.turn_s = turn_s
+        self.at = 0
 
     def take(self) -> Frame | None:
         self.clock.turn(self.turn_s)
@@ -66,14 +64,8 @@ class PlayedFeed:
         self.epoch = now[0]
         return now[1]
 
-    def drain(self) -> list[Change]:
-        return []
-
     def due_s(self) -> float | None:
         return 0.0
-
-    def close(self) -> None:
-        pass
 
 
 def footage(feed: PlayedFeed | RecordingFeed, clock: ManualClock | SystemClock) -> Footage:
