@@ -253,14 +253,19 @@ class _Search:
         )
 
     def _by_harm(self, progress: Progress) -> tuple[str, ...]:
-        """Layer names, those first that alone change the latent vectors most."""
+        """Layer names, those first that alone change the energies most.
+
+        Not the answers themselves: parts of them may be small in number and large in weight, as
+        the distances of a memory are beside logarithms of errors.
+        """
         some = self._patches[:_HARM_PATCHES]
-        expected = self._expected[: len(some)].astype(np.float64)
+        expected = self._energy(self._expected[: len(some)])
         names = [layer.name for layer in self._layers]
         harm = []
         for number, name in enumerate(names, start=1):
             others = [other for other in names if other != name]
             alone = qdq_from_ranges(self._network, self._ranges, skip=others)
-            harm.append(float(np.linalg.norm(self._runner.run(alone, some) - expected)))
+            found = self._energy(self._runner.run(alone, some))
+            harm.append(float(np.linalg.norm(found - expected)))
             progress(f"layer {number} of {len(names)} alone: {name}")
         return tuple(names[place] for place in np.argsort(harm)[::-1])

@@ -171,8 +171,11 @@ class _Writer:
         self._added: list[Any] = []
 
     def write(self, chosen: Mapping[str, Layer]) -> None:
-        pairs = {layer.activation: self._pair(layer.activation) for layer in chosen.values()}
-        weights = {layer.weight: self._stored(layer.weight) for layer in chosen.values()}
+        # Layers may share what they read, as at the two branches of a residual block.
+        activations = dict.fromkeys(layer.activation for layer in chosen.values())
+        pairs = {name: self._pair(name) for name in activations}
+        stored = dict.fromkeys(layer.weight for layer in chosen.values())
+        weights = {name: self._stored(name) for name in stored}
         for node in self._graph.node:
             if node.name in chosen:
                 self._correct_bias(node, chosen[node.name])

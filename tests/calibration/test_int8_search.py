@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.small_networks import LATENT, convolutional, patches
+from support.small_networks import LATENT, beside_a_loud_part, convolutional, patches
 
 from calibration import int8_search
 from calibration.int8_search import Int8Network, Pair, quantise
@@ -69,6 +69,14 @@ def test_the_harmful_layer_stays_in_fp32(tmp_path: Path) -> None:
     # The report is what the written file gives on the second half, not what was hoped for.
     relative = np.linalg.norm(found[120:] - exact[120:]) / np.linalg.norm(exact[120:])
     assert result.report.relative == pytest.approx(relative, rel=1e-3)
+
+
+def test_harm_is_that_to_the_energy_not_to_large_numbers(tmp_path: Path) -> None:
+    network = beside_a_loud_part(convolutional(spike=FIRST_HARMS))
+    middle = latents(network, PATCHES, tmp_path).mean(axis=0)[:LATENT]
+    quiet = energy_around(middle)
+    result, _ = search(network, tmp_path, energy=lambda z: quiet(z[:, :LATENT]))
+    assert result.skipped == ("depthwise",)
 
 
 def test_an_energy_that_no_int8_keeps_is_refused(tmp_path: Path) -> None:

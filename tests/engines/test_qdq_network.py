@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
-from support.small_networks import convolutional, patches
+from support.small_networks import beside_a_loud_part, convolutional, patches
 
 from calibration.activation_ranges import activation_ranges
 from engines.errors import DataError
@@ -124,6 +124,17 @@ def test_a_residual_takes_the_dequantised_tensor_and_outputs_are_left_alone() ->
     quantised = {n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"}
     assert quantised == {"patches", "a", "b", "e"}  # each once, none behind the last layer
     assert [o.name for o in model.graph.output] == ["latent"]
+
+
+def test_layers_that_read_the_same_tensor_share_its_pair() -> None:
+    network = beside_a_loud_part(NETWORK)
+    names = sorted({layer.activation for layer in quantisable_layers(network)})
+    quantised = qdq_from_ranges(network, activation_ranges(network, PATCHES, names, threads=1))
+    nodes = onnx.load_from_string(quantised).graph.node
+    assert sum(node.op_type == "QuantizeLinear" and "patches" in node.input for node in nodes) == 1
+    assert [n.name for n in nodes if "patches.dq" in n.input] == ["first", "loud"]
+    loud = run(network, PATCHES)[:, -1]
+    np.testing.assert_allclose(run(quantised, PATCHES)[:, -1], loud, atol=0.02 * np.ptp(loud))
 
 
 def test_the_form_is_what_tensorrt_builds() -> None:

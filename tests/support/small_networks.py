@@ -67,6 +67,26 @@ def convolutional(*, seed: int = 0, spike: float = 1.0, opset: int = 18) -> byte
     return bytes(model.SerializeToString())
 
 
+def beside_a_loud_part(network: bytes) -> bytes:
+    """Two more answers, ten thousand times as large, of a layer that reads the input as well."""
+    model = onnx.load_from_string(network)
+    graph = model.graph
+    graph.node[-1].output[0] = "quiet"
+    weights = np.random.default_rng(5).normal(0, 1e4, (2, 3, 1, 1)).astype(np.float32)
+    graph.initializer.append(numpy_helper.from_array(weights, "loud.weight"))
+    graph.node.extend(
+        [
+            helper.make_node("Conv", ["patches", "loud.weight"], ["loud.out"], "loud"),
+            helper.make_node("GlobalAveragePool", ["loud.out"], ["loud.mean"]),
+            helper.make_node("Flatten", ["loud.mean"], ["loud.flat"], axis=1),
+            helper.make_node("Concat", ["quiet", "loud.flat"], ["latent"], axis=1),
+        ]
+    )
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = LATENT + 2
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
 def patches(count: int, *, seed: int = 1, channels: int = 3, side: int = SIDE) -> np.ndarray:
     """Smooth random patches in [0, 1], float32."""
     rng = np.random.default_rng(seed)
