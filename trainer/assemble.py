@@ -26,12 +26,12 @@ from trainer.preset import Preset
 from trainer.recalibrate import HOURS_PER_DAY, recalibrate
 from trainer.remembered_answers import RememberedAnswers
 from trainer.stream_parts import (
-    Arrays,
     StreamParts,
+    Unseen,
     open_runner,
     stream_files,
     stream_spec,
-    unseen_head,
+    unseen_of,
 )
 from trainer.trust import UnseenPart, learn_trust
 
@@ -136,16 +136,17 @@ def _unseen_parts(
     threads: int,
 ) -> list[UnseenPart]:
     """Clips that some heads know nothing of, those with the same heads together."""
-    groups: dict[tuple[int, ...], tuple[list[Arrays], list[NormalClip]]] = {}
+    groups: dict[tuple[int, ...], tuple[list[Unseen], list[NormalClip]]] = {}
     for number, clip in enumerate((*held_out, *fit)):
-        found = [unseen_head(part, clip.name, held_out=number < len(held_out)) for part in streams]
+        found = [unseen_of(part, clip.name, held_out=number < len(held_out)) for part in streams]
         heads = [head for head in found if head is not None]
         if len(heads) == len(streams):
-            groups.setdefault(tuple(map(id, heads)), (heads, []))[1].append(clip)
+            key = tuple(id(head.arrays) for head in heads)
+            groups.setdefault(key, (heads, []))[1].append(clip)
 
-    def opener(heads: Sequence[Arrays]) -> Callable[[], list[Runner]]:
+    def opener(heads: Sequence[Unseen]) -> Callable[[], list[Runner]]:
         return lambda: [
-            open_runner(part, threads=threads, head=head)
+            open_runner(part, threads=threads, unseen=head)
             for part, head in zip(streams, heads, strict=True)
         ]
 

@@ -25,7 +25,7 @@ from trainer.normal_clip import NormalClip
 from trainer.preset import Preset
 from trainer.preset_sections import StreamPreset
 from trainer.progress import SilentTraining, TrainingProgress
-from trainer.stream_parts import HeadParts, Samples, StreamParts
+from trainer.stream_parts import HeadParts, Samples, StreamParts, Unseen
 
 
 def build_direction_stream(
@@ -76,7 +76,8 @@ def build_direction_stream(
             kind="place",
             arrays=head_arrays([one.counts for one in stretches]),
             unseen={
-                clip.name: without[one.fold] for clip, one in zip(clips, stretches, strict=True)
+                clip.name: Unseen(without[one.fold])
+                for clip, one in zip(clips, stretches, strict=True)
             },
             samples=_samples(stretches, cross_energies(stretches, without)),
         ),
@@ -110,7 +111,9 @@ def build_random_stream(
         input=spec,
         weight=stream.weight,
         learned=HeadParts(
-            kind="place", arrays=arrays, unseen=dict.fromkeys((clip.name for clip in clips), arrays)
+            kind="place",
+            arrays=arrays,
+            unseen=dict.fromkeys((clip.name for clip in clips), Unseen(arrays)),
         ),
         pooling=stream.statistics,
         blur_cells=stream.blur_cells,

@@ -25,10 +25,12 @@ from engines.model_spec import InputSpec
 from trainer.backbone import WindowBackbone, export_backbone
 from trainer.clip_split import ClipSplit
 from trainer.collect import observe_clip
+from trainer.cross_fit import cross_fit
 from trainer.export import export_network, latents
-from trainer.feature_bank import ClipFeatures, collect_features
-from trainer.feature_points import Points, sample_points
-from trainer.mixture_choice import ComponentChoice, CrossFit, choose_components, cross_fit, fitter
+from trainer.feature_bank import collect_features
+from trainer.feature_points import sample_points
+from trainer.footage_points import by_clip, point_groups, samples_of
+from trainer.mixture_choice import ComponentChoice, choose_components, fitter
 from trainer.normal_clip import NormalClip
 from trainer.open_encoder import open_encoder
 from trainer.patch_store import spread
@@ -36,7 +38,7 @@ from trainer.preset import Preset
 from trainer.preset_sections import StreamPreset
 from trainer.progress import TrainingProgress
 from trainer.run_directory import RunDirectory
-from trainer.stream_parts import Arrays, LearnedParts, StreamParts
+from trainer.stream_parts import LearnedParts, StreamParts, Unseen
 from trainer.teaching import collect_lessons
 from trainer.train_student import train_student
 
@@ -123,9 +125,8 @@ def build_feature_stream(
     )
     crossed = cross_fit(
         groups,
-        fit,
+        lambda points, _: fit(points, choice.components),
         folds=settings.folds,
-        components=choice.components,
         seed=preset.seed,
         max_points=settings.samples,
     )
@@ -146,31 +147,13 @@ def build_feature_stream(
             arrays=mixture.arrays(),
             parity_patches=encoder.patches,
             parity_latents=encoder.latents,
-            unseen=_unseen(clips, bank, filled, crossed),
-            # Mirrored ones are no footage.
-            samples=_samples(filled, [energies[::step] for energies in crossed.energies]),
+            unseen=by_clip(clips, bank, filled, crossed.unseen, lambda one: Unseen(one.arrays())),
+            samples=samples_of(filled, crossed.energies, step),
         ),
         pooling=stream.statistics,
         blur_cells=stream.blur_cells,
         carry_s=stream.carry_s,
     )
-
-
-def point_groups(filled: Sequence[ClipFeatures]) -> tuple[list[Points], int]:
-    """What the mixtures are fitted on: a clip's features, and those of its mirrored windows.
-
-    A single clip is cut in contiguous blocks that are judged by what was learned of the others;
-    there each window stands beside its mirrored one, so that no block knows the twins of another.
-
-    Returns:
-        Float32 (n, J) a clip; and a step: of every `step`-th point the first ones, as many as the
-        clip has windows, are those of the footage itself.
-    """
-    if len(filled) == 1 and len(filled[0].mirrored):
-        only = filled[0]
-        twins = np.stack([only.features, only.mirrored], axis=1)
-        return [twins.reshape(-1, only.features.shape[1])], 2
-    return [np.concatenate([one.features, one.mirrored]) for one in filled], 1
 
 
 def make_encoder(
@@ -240,32 +223,6 @@ def some_items(
     if not chosen:
         raise DataError("nothing moves in the held-out clips", mend="give footage with movement")
     return np.concatenate(chosen)
-
-
-def _unseen(
-    clips: Sequence[NormalClip],
-    bank: Sequence[ClipFeatures],
-    filled: Sequence[ClipFeatures],
-    crossed: CrossFit,
-) -> dict[str, Arrays]:
-    """By clip name; clips of one fold share their arrays."""
-    heads = {id(one): one.arrays() for one in crossed.unseen if one is not None}
-    of = {
-        id(one): heads[id(found)]
-        for one, found in zip(filled, crossed.unseen, strict=True)
-        if found is not None
-    }
-    return {clip.name: of[id(one)] for clip, one in zip(clips, bank, strict=True) if id(one) in of}
-
-
-def _samples(
-    bank: Sequence[ClipFeatures], energies: Sequence[NDArray[np.float64]]
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    return (
-        np.concatenate([own[: len(one.rows)] for one, own in zip(bank, energies, strict=True)]),
-        np.concatenate([one.rows for one in bank]),
-        np.concatenate([one.columns for one in bank]),
-    )
 
 
 def _table(choice: ComponentChoice) -> dict[str, float | int | dict[str, float]]:

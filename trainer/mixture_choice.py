@@ -1,6 +1,6 @@
-"""How large a mixture, and what it says of footage not seen; for any form of covariance.
+"""How large a mixture, by what it says of footage not seen; for any form of covariance.
 
-Every judgement here (likelihood, energies out of sample) goes through `edge.scoring.energy` and
+Every judgement here goes through `edge.scoring.energy` and
 the arrays that a bundle stores: what is judged is what is flashed.
 """
 
@@ -113,76 +113,7 @@ def choose_components(
     return ComponentChoice(min(k for k, value in table.items() if value >= best - TIE_NATS), table)
 
 
-@dataclass(frozen=True)
-class CrossFit:
-    """What was learned of some groups while others were left out.
-
-    Attributes:
-        energies: float64 (n,) a group, in nats: of its points under a mixture without its fold.
-        unseen: A group: that mixture; None for a group without points or in several folds.
-    """
-
-    energies: list[Vectors]
-    unseen: list[Mixture | None]
-
-
-def cross_fit(
-    groups: Sequence[Points],
-    fit: Fit,
-    *,
-    folds: int,
-    components: int,
-    seed: int,
-    max_points: int | None = None,
-) -> CrossFit:
-    """Energies of every group's points under a mixture fitted without that group's fold.
-
-    Groups (a group is one clip) are dealt to folds round robin. A single group is cut in `folds`
-    contiguous blocks instead, points being in order of time, so that the answer is still out of
-    sample (but for the neighbours across a cut).
-
-    Args:
-        groups: float32 (n, J) each; may be empty, not all.
-        fit: How a mixture is fitted.
-        folds: At least 2; lowered to the number of groups that are not empty, if several.
-        components: K of each fit.
-        seed: Decides samples and starts.
-        max_points: Most points of one fit (see `sample_points`); None: all.
-
-    Raises:
-        DataError: Fewer than two folds or points, bad shapes, numbers that are not finite.
-    """
-    groups = checked_points(groups)
-    if folds < 2 or sum(map(len, groups)) < 2:
-        raise DataError(f"energies out of sample need two folds and two points; folds {folds}")
-    dealt = _deal(groups, folds)
-    result = CrossFit([np.empty(len(group)) for group in groups], [None] * len(groups))
-    for fold in sorted({int(f) for of in dealt for f in np.unique(of)}):
-        others = [group[of != fold] for group, of in zip(groups, dealt, strict=True)]
-        points = sample_points(others, max_points=max_points, seed=seed)
-        mixture = fit(points, components)
-        for at, (group, of) in enumerate(zip(groups, dealt, strict=True)):
-            inside = of == fold
-            if inside.any():
-                result.energies[at][inside] = mixture.energy(group[inside])
-                result.unseen[at] = mixture if inside.all() else None
-    return result
-
-
 def _candidates(largest: int) -> list[int]:
     """Largest, / 3, / 10, / 30 ... 1, falling, each once."""
     steps = [largest // (factor * 10**power) for power in range(7) for factor in (1, 3)]
     return sorted({max(1, step) for step in steps}, reverse=True)
-
-
-def _deal(groups: Sequence[Points], folds: int) -> list[NDArray[np.intp]]:
-    """The fold of every point, (n,) a group."""
-    filled = [index for index, group in enumerate(groups) if len(group)]
-    dealt = [np.zeros(len(group), np.intp) for group in groups]
-    if len(filled) == 1:
-        size = len(groups[filled[0]])
-        dealt[filled[0]] = np.arange(size) * min(folds, size) // size
-    else:
-        for turn, index in enumerate(filled):
-            dealt[index] += turn % folds
-    return dealt

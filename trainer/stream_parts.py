@@ -39,6 +39,19 @@ Samples = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
+class Unseen:
+    """What knows nothing of a clip, because it was learned while that clip was left out.
+
+    Attributes:
+        arrays: Of the head.
+        network: ONNX file; None: the stream's own, which has not learned from the clip either.
+    """
+
+    arrays: Arrays
+    network: Path | None = None
+
+
+@dataclass(frozen=True)
 class LearnedParts:
     """What training gives for a stream with a network.
 
@@ -50,8 +63,8 @@ class LearnedParts:
             bundle's golden inputs.
         parity_latents: float32, N x J (or N x J x rows x columns with `map`): what PyTorch gave for
             them.
-        unseen: Head arrays that know nothing of a clip, by its name; None: `arrays` and network
-            know nothing of the held-out clips, and something of all others.
+        unseen: By the name of a clip; None: `arrays` and network know nothing of the held-out
+            clips, and something of all others.
         samples: Energies of normal cells out of sample; None: to be taken from held-out clips.
         head: Head kind of `edge.scoring.heads`.
         options: Of the head.
@@ -63,7 +76,7 @@ class LearnedParts:
     arrays: Arrays
     parity_patches: NDArray[np.float32]
     parity_latents: NDArray[np.float32]
-    unseen: Mapping[str, Arrays] | None = None
+    unseen: Mapping[str, Unseen] | None = None
     samples: Samples | None = None
     head: str = "mixture"
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -77,13 +90,13 @@ class HeadParts:
     Attributes:
         kind: Head kind of `edge.scoring.heads`.
         arrays: Head arrays.
-        unseen: Head arrays that know nothing of a clip, by its name.
+        unseen: By the name of a clip.
         samples: Energies of normal cells out of sample; None: to be taken from held-out clips.
     """
 
     kind: str
     arrays: Arrays
-    unseen: Mapping[str, Arrays]
+    unseen: Mapping[str, Unseen]
     samples: Samples | None = None
 
 
@@ -147,27 +160,28 @@ def stream_spec(part: StreamParts) -> StreamSpec:
     )
 
 
-def unseen_head(part: StreamParts, clip: str, *, held_out: bool) -> Arrays | None:
-    """Head arrays that know nothing of a clip: None if there are none, empty if none are needed."""
+def unseen_of(part: StreamParts, clip: str, *, held_out: bool) -> Unseen | None:
+    """What of a stream knows nothing of a clip: None if nothing does."""
     learned = part.learned
     if learned is None:
-        return _NOTHING
+        return Unseen(_NOTHING)
     if learned.unseen is not None:
         return learned.unseen.get(clip)
-    return learned.arrays if held_out else None
+    return Unseen(learned.arrays) if held_out else None
 
 
-def open_runner(part: StreamParts, *, threads: int, head: Arrays | None = None) -> Runner:
-    """The stream ready to run from its parts, with another head if one is given."""
+def open_runner(part: StreamParts, *, threads: int, unseen: Unseen | None = None) -> Runner:
+    """The stream ready to run from its parts, or as it is without a clip."""
     spec = stream_spec(part)
     learned = part.learned
     if learned is None:
         return HOST.runner(spec, None, {})
-    arrays = dict(head or learned.arrays)
+    arrays = dict(learned.arrays if unseen is None else unseen.arrays)
     if isinstance(learned, HeadParts):
         return HOST.runner(spec, None, arrays)
     backend = OnnxRuntimeCpu(input_name=NETWORK_INPUT, output_name=NETWORK_OUTPUT, threads=threads)
-    backend.load(learned.network)
+    network = None if unseen is None else unseen.network
+    backend.load(network or learned.network)
     return HOST.runner(spec, backend, arrays)
 
 

@@ -34,33 +34,42 @@ _HELD_OUT_BATCH = 2048
 
 @dataclass(frozen=True)
 class TrainedDensity:
-    """The network with the lowest held-out loss, and the loss of every epoch: (fit, held out)."""
+    """A network, and what it came from.
+
+    Attributes:
+        model: Of the epoch with the lowest held-out loss, or of the last one if none is held out.
+        epochs: That epoch, from 1.
+        history: Of every epoch: the loss on what it learned from, then the held-out loss, if any.
+    """
 
     model: DensityNetwork
-    history: tuple[tuple[float, float], ...]
+    epochs: int
+    history: tuple[tuple[float, ...], ...]
 
 
 def train_density(
     fit: Points,
-    held_out: Points,
+    held_out: Points | None,
     *,
     settings: DensityPreset,
     seed: int,
     device: torch.device,
+    epochs: int | None = None,
     name: str = "density",
     progress: TrainingProgress | None = None,
 ) -> TrainedDensity:
     """Fit f(x, s) on features of normal footage.
 
     The held-out loss is taken under the same noise after every epoch, so that epochs compare; the
-    training ends when it has not fallen `patience` times.
+    training ends when it has not fallen `patience` times. Without one it ends after `epochs`.
 
     Args:
         fit: float32 (N, D), finite.
-        held_out: float32 (M, D) of other footage.
+        held_out: float32 (M, D) of other footage; None: it ends after `epochs`.
         settings: The recipe.
         seed: Same seed, same network on one machine with one number of threads.
         device: Where it is trained; the result lies on the CPU.
+        epochs: Ends after so many of the recipe's, its learning rate falling as if it did not.
         name: For the progress.
         progress: Told about each epoch.
 
@@ -69,31 +78,29 @@ def train_density(
         InternalError: The loss is no number any more.
     """
     progress = progress or SilentTraining()
-    finite = np.isfinite(fit).all() and np.isfinite(held_out).all()
-    if min(len(fit), len(held_out)) < 2 or not finite:
-        raise DataError(
-            f"a density needs finite feature vectors, found {len(fit)} to learn from and "
-            f"{len(held_out)} held out",
-            mend="give footage with movement",
-        )
+    for part in (fit, held_out):
+        if part is not None and (len(part) < 2 or not np.isfinite(part).all()):
+            raise DataError(
+                f"a density needs finite feature vectors, found {len(fit)} to learn from and "
+                f"{0 if held_out is None else len(held_out)} held out",
+                mend="give footage with movement",
+            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_density(fit, settings, seed).to(device)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         points = model.standardiser(torch.from_numpy(fit).to(device))
-        others = model.standardiser(torch.from_numpy(held_out).to(device))
-    fixed = draw_noise(
-        len(others), others.shape[1], model.noise, torch.Generator().manual_seed(seed + 1)
-    )
+    judge = None if held_out is None else _Judge(model, held_out, settings.beta, seed + 1)
     batch = min(settings.batch, len(points))
     steps = settings.epochs * (len(points) // batch)
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, betas=_BETAS)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    best, best_loss, waited = copy.deepcopy(model.state_dict()), math.inf, 0
-    history = []
-    progress.begin(f"{name}: score matching", total=settings.epochs)
-    for epoch in range(settings.epochs):
+    best, best_loss, best_epoch = copy.deepcopy(model.state_dict()), math.inf, 0
+    history: list[tuple[float, ...]] = []
+    last = settings.epochs if epochs is None else min(epochs, settings.epochs)
+    progress.begin(f"{name}: score matching", total=last)
+    for epoch in range(1, last + 1):
         order = torch.randperm(len(points), generator=generator)
         total = 0.0
         for start in range(0, len(order) - batch + 1, batch):
@@ -109,24 +116,24 @@ def train_density(
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
-        fit_loss = total / (len(order) // batch)
-        held = _held_out_loss(model, others, fixed, settings.beta)
-        if not math.isfinite(fit_loss + held):
+        losses = [total / (len(order) // batch)]
+        if judge is not None:
+            losses.append(judge.loss(model))
+        if not all(map(math.isfinite, losses)):
             raise InternalError(
-                f"{name}: the loss is no number any more in epoch {epoch + 1}",
+                f"{name}: the loss is no number any more in epoch {epoch}",
                 mend="lower density.learning_rate",
             )
-        history.append((fit_loss, held))
-        progress.advance(note=f"loss {fit_loss:.3f}, held out {held:.3f}")
-        if held < best_loss:
-            best, best_loss, waited = copy.deepcopy(model.state_dict()), held, 0
-        else:
-            waited += 1
-            if waited >= settings.patience:
-                break
+        history.append(tuple(losses))
+        held = "" if judge is None else f", held out {losses[-1]:.3f}"
+        progress.advance(note=f"loss {losses[0]:.3f}{held}")
+        if judge is None or losses[-1] < best_loss:
+            best, best_loss, best_epoch = copy.deepcopy(model.state_dict()), losses[-1], epoch
+        elif epoch - best_epoch >= settings.patience:
+            break
     progress.end()
     model.load_state_dict(best)
-    return TrainedDensity(model.cpu().eval(), tuple(history))
+    return TrainedDensity(model.cpu().eval(), best_epoch, tuple(history))
 
 
 def build_density(fit: Points, settings: DensityPreset, seed: int = 0) -> DensityNetwork:
@@ -169,16 +176,24 @@ def energies(model: DensityNetwork, features: Points) -> Points:
     return np.concatenate(parts) if parts else np.zeros((0, model.levels), np.float32)
 
 
-def _held_out_loss(
-    model: DensityNetwork,
-    points: torch.Tensor,
-    fixed: tuple[torch.Tensor, torch.Tensor],
-    beta: float,
-) -> float:
-    total = 0.0
-    for start in range(0, len(points), _HELD_OUT_BATCH):
-        part = slice(start, start + _HELD_OUT_BATCH)
-        noise, direction = (one[part].to(points.device) for one in fixed)
-        loss = matching_loss(model, points[part], noise, direction, beta)
-        total += float(loss.detach()) * len(noise)
-    return total / len(points)
+class _Judge:
+    """Held-out loss under the same noise at every call."""
+
+    def __init__(self, model: DensityNetwork, held_out: Points, beta: float, seed: int) -> None:
+        device = next(model.parameters()).device
+        with torch.no_grad():
+            self._points = model.standardiser(torch.from_numpy(held_out).to(device))
+        count, dimensions = self._points.shape
+        generator = torch.Generator().manual_seed(seed)
+        noise = draw_noise(count, dimensions, model.noise, generator)
+        self._noise = [one.to(device) for one in noise]
+        self._beta = beta
+
+    def loss(self, model: DensityNetwork) -> float:
+        total = 0.0
+        for start in range(0, len(self._points), _HELD_OUT_BATCH):
+            part = slice(start, start + _HELD_OUT_BATCH)
+            noise, direction = (one[part] for one in self._noise)
+            loss = matching_loss(model, self._points[part], noise, direction, self._beta)
+            total += float(loss.detach()) * len(noise)
+        return total / len(self._points)

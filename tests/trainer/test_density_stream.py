@@ -23,8 +23,8 @@ from engines.errors import ConfigError, DataError, InputMissingError, UsageError
 from engines.qdq_check import build_problems
 from trainer.cli.calibrate import calibrate
 from trainer.cli.train import train
-from trainer.density_stream import head_arrays
 from trainer.feature_network import extractor_network, run_network
+from trainer.learned_density import head_arrays
 from trainer.preset_sections import DensityPreset, ExtractorPreset
 
 DENSITY = {"dimensions": 4, "hidden": [24, 24], "levels": 16, "epochs": 15, "batch": 64}
@@ -154,8 +154,14 @@ def test_the_network_is_the_users_features_and_the_density_on_them(fused: Path, 
 
 
 def test_losses_are_on_record(fused: Path) -> None:
-    losses = json.loads((fused / "run.json").read_text())["look_density_losses"]
-    assert losses[-1][0] < losses[0][0]
+    *folds, whole = json.loads((fused / "run.json").read_text())["look_density_losses"]
+    assert len(folds) == 4
+    for losses in (*folds, whole):
+        assert losses[-1][0] < losses[0][0]
+    assert {len(epoch) for one in folds for epoch in one} == {2}  # of what is learned, held out
+    assert {len(epoch) for epoch in whole} == {1}
+    best = [min(range(len(one)), key=lambda at: one[at][1]) + 1 for one in folds]
+    assert len(whole) == round(float(np.median(best)))
 
 
 def test_the_bundle_runs_in_bench(fused: Path, street: Path) -> None:
@@ -217,6 +223,41 @@ def test_radial_units_lie_in_a_bundle_like_any_network(
             found = [one.energy.energy[one.energy.active] for one in scores[2:]]
             energies[name] = float(np.concatenate(found).mean())
     assert energies["strange"] > energies["usual"] + 1.0
+
+
+def test_energies_of_a_clip_come_from_a_network_that_does_not_know_it(
+    eyes: Path, tmp_path: Path
+) -> None:
+    strange = (255, 0, 0)
+    for number in range(5):
+        clip = MemoryClip(length=24, seed=number)
+        for frame in clip.frames if number == 2 else ():
+            frame.bgr[(frame.bgr == (200, 220, 240)).all(axis=2)] = strange
+        write_clip(tmp_path / "street" / "normal" / f"clip{number}", clip)
+    out = tmp_path / "out"
+    look = {**recipe()["streams"][0], "weight": 1.0}
+    given = recipe(
+        streams=[look],
+        density={**DENSITY, "aggregate": "mean"},
+        trust={"per_kind": 1, "seconds": 2},
+        # The strange clip shall be learned from; that of the threshold depends on the seed.
+        calibration={"held_out": 0.2, "threshold": 0.2},
+    )
+    result = call(tmp_path / "street", out, given, "--features", str(eyes), "--seed", "1")
+    assert result.exception is None
+    split = json.loads((out / "run.json").read_text())["split"]
+    assert "clip2" in (*split["fit"], *split["held_out"])
+    stream = out / "streams" / "look"
+    blue = np.zeros((1, 3, SIDE, SIDE), np.float32)
+    blue[:] = np.reshape(strange[::-1], (1, 3, 1, 1)) / np.float32(255)  # RGB
+    folders = [stream, *sorted(stream.glob("without_*"))]
+    energies = [
+        float(open_network(folder / "log_density.onnx").infer(blue).mean()) for folder in folders
+    ]
+    whole, *folds = energies
+    # Of four folds one was learned without the strange clip.
+    assert sum(energy > whole + 0.5 for energy in folds) == 1
+    assert load_bundle(out / "bundle").model.trust is not None
 
 
 def test_numbers_of_the_input_can_be_the_features(street: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from trainer.preset import Preset, load_preset
 from trainer.preset_sections import TrustPreset
 from trainer.progress import SilentTraining
 from trainer.scenes import SceneSettings, render_scene
-from trainer.stream_parts import HeadParts, StreamParts, open_runner, unseen_head
+from trainer.stream_parts import HeadParts, StreamParts, open_runner, unseen_of
 
 SCENE = SceneSettings(
     width=252,
@@ -187,14 +187,14 @@ def test_the_unseen_head_knows_nothing_of_its_clip() -> None:
     learned = part.learned
     assert isinstance(learned, HeadParts)
     expected = head_arrays([one.counts for one in collect(fit)])
-    unseen = unseen_head(part, "strange", held_out=True)
+    unseen = unseen_of(part, "strange", held_out=True)
     assert unseen is not None
-    np.testing.assert_array_equal(unseen["log_density"], expected["log_density"])
+    np.testing.assert_array_equal(unseen.arrays["log_density"], expected["log_density"])
     features = collect([strange])[0].features
-    for arrays in (None, unseen):
-        head = open_runner(part, threads=1, head=arrays).head
+    for given in (None, unseen):
+        head = open_runner(part, threads=1, unseen=given).head
         assert isinstance(head, PlaceHead)
-        assert (np.median(head.energy(features)) > 0.0) == (arrays is not None)
+        assert (np.median(head.energy(features)) > 0.0) == (given is not None)
     assert learned.samples is not None
     energies, rows, columns = learned.samples
     assert len(energies) == len(rows) == len(columns) > 0

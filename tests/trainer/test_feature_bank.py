@@ -10,9 +10,10 @@ from support.clips import MemoryClip
 
 from engines.model_spec import FrameSpec, GateSpec, InputSpec
 from trainer.collect import observe_clip
+from trainer.cross_fit import cross_fit
 from trainer.feature_bank import ClipFeatures, collect_features
-from trainer.feature_stream import point_groups
-from trainer.mixture_choice import Mixture, cross_fit, fitter
+from trainer.footage_points import point_groups
+from trainer.mixture_choice import Mixture, fitter
 from trainer.progress import SilentTraining
 
 FRAME = FrameSpec(width=168, height=112)
@@ -100,11 +101,11 @@ def test_in_a_single_clip_no_fold_knows_the_mirrored_twins_of_another() -> None:
     fit = fitter("spherical", seed=0)
     seen: list[set[float]] = []
 
-    def watched(some: np.ndarray, components: int) -> Mixture:
+    def watched(some: np.ndarray, _: np.ndarray) -> Mixture:
         seen.append(set(some[:, 0].tolist()))
-        return fit(some, components)
+        return fit(some, 2)
 
-    crossed = cross_fit([points], watched, folds=3, components=2, seed=0)
+    crossed = cross_fit([points], watched, folds=3, seed=0)
     assert [len(known) for known in seen] == [20, 20, 20]
     assert set.union(*seen) == set(range(30))
     own = points[::step]
