@@ -31,6 +31,7 @@ from trainer.feature_points import Points, sample_points
 from trainer.feature_stream import some_items
 from trainer.footage_points import by_clip, point_groups, samples_of
 from trainer.learned_density import LearnedDensity, export_density, with_head
+from trainer.network_cost import ms_per_item
 from trainer.preset_sections import DensityPreset, StreamPreset
 from trainer.stream_parts import LearnedParts, Samples, StreamParts, Unseen
 from trainer.train_density import train_density
@@ -79,14 +80,25 @@ def build_density_stream(stream: StreamPreset, spec: InputSpec, build: Build) ->
         unseen = by_clip(clips, bank, filled, crossed.unseen, lambda one: without[id(one)])
         samples = samples_of(filled, crossed.energies, step)
     network, answers = export_density(whole.trained.model, source.network, items, folder)
-    build.run.note(**{f"{stream.name}_density_losses": learner.losses})
+    parameters = source.parameters + deployed_parameters(whole.trained.model)
+    cost = {
+        "features": 0.0 if source.network is None else ms_per_item(source.network, items),
+        "all": ms_per_item(network, items),
+    }
+    build.progress.say(
+        f"{stream.name}: an item costs {cost['all']:.3f} ms on one thread, its features "
+        f"{cost['features']:.3f} of it; they have {source.parameters:,} of {parameters:,} weights"
+    )
+    build.run.note(
+        **{f"{stream.name}_density_losses": learner.losses, f"{stream.name}_ms_per_item": cost}
+    )
     return StreamParts(
         name=stream.name,
         input=spec,
         weight=stream.weight,
         learned=LearnedParts(
             network=network,
-            parameters=source.parameters + deployed_parameters(whole.trained.model),
+            parameters=parameters,
             arrays=whole.arrays,
             parity_patches=items,
             parity_latents=answers,

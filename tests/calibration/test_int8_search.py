@@ -106,6 +106,27 @@ def test_too_few_patches_are_refused(tmp_path: Path) -> None:
         )
 
 
+def test_harm_is_that_of_the_worst_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second backend spoils whatever has the layer `point` in INT8."""
+
+    class Spoiling(OnnxRuntimeCpu):
+        name = "spoiling"
+        spoils = False
+
+        def load(self, file: Path) -> None:
+            super().load(file)
+            self.spoils = b"point.weight.int8" in file.read_bytes()
+
+        def infer(self, batch: np.ndarray) -> np.ndarray:
+            found = super().infer(batch)
+            return found[::-1] if self.spoils else found
+
+    expected = latents(convolutional(), PATCHES, tmp_path)
+    golden = (PATCHES[:RANK_PATCHES], expected[:RANK_PATCHES])
+    monkeypatch.setattr(int8_search, "_gatekeepers", lambda: [OnnxRuntimeCpu, Spoiling])
+    assert search(convolutional(), tmp_path, golden=golden)[0].skipped == ("point",)
+
+
 def test_every_backend_that_will_be_asked_is_asked_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

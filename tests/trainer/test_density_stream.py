@@ -164,6 +164,12 @@ def test_losses_are_on_record(fused: Path) -> None:
     assert len(whole) == round(float(np.median(best)))
 
 
+def test_what_the_features_cost_is_on_record(fused: Path) -> None:
+    cost = json.loads((fused / "run.json").read_text())["look_ms_per_item"]
+    assert 0.0 < cost["features"] < 1000.0
+    assert 0.0 < cost["all"] < 1000.0
+
+
 def test_the_bundle_runs_in_bench(fused: Path, street: Path) -> None:
     report = bench(
         load_bundle(fused / "bundle"), str(street / "normal" / "clip0"), frames=4, threads=1

@@ -36,6 +36,7 @@ def headings(table: AblationTable) -> list[str]:
         "pixel AUC",
         "EER",
         "by clip",
+        *(["paper's protocol"] if _any_paper(table) else []),
         "published",
         *(f"{name} alone" for name in table.streams),
         "\N{GREEK CAPITAL LETTER DELTA} frame AUC",
@@ -47,7 +48,7 @@ def headings(table: AblationTable) -> list[str]:
     ]
 
 
-def cells(row: RowResult, streams: tuple[str, ...]) -> list[str]:
+def cells(row: RowResult, table: AblationTable) -> list[str]:
     """Mean and spread of every figure; AUC, EER and differences in per cent; a dash: not known."""
     if row.base:
         changes = ["base", "base"]
@@ -58,8 +59,9 @@ def cells(row: RowResult, streams: tuple[str, ...]) -> list[str]:
     return [
         *(_per_cent(row.figures[name]) for name in FIGURES),
         _per_cent(row.clip_auc),
+        *([_per_cent(row.paper_auc)] if _any_paper(table) else []),
         _published(row),
-        *(_per_cent(row.streams.get(name)) for name in streams),
+        *(_per_cent(row.streams.get(name)) for name in table.streams),
         *changes,
         UNDEFINED if row.parameters is None else f"{row.parameters:,}",
         _sizes(row),
@@ -93,11 +95,14 @@ def caption(table: AblationTable) -> str:
     count = len(table.rows)
     done = sum(row.state == "done" for row in table.rows)
     threads = " and ".join(str(number) for number in table.threads)
+    paper = (
+        ", `paper's protocol` all of what the detector's paper does" if _any_paper(table) else ""
+    )
     spoken = f" Times with {threads} thread(s)." if threads else ""
     return (
         f"{done} of {count} rows finished; seed(s) {seeds}. AUC, EER and differences in per cent: "
         f"mean \N{PLUS-MINUS SIGN} standard deviation over seeds; `by clip` is the frame AUC with "
-        f"scores normalised by clip, `network MB` the networks' files in FP32 / FP16 / "
+        f"scores normalised by clip{paper}, `network MB` the networks' files in FP32 / FP16 / "
         f"INT8. Base recipe: {table.base}. "
         f"Data set: {table.dataset}.{spoken}"
     )
@@ -128,7 +133,7 @@ def markdown_from_table(table: AblationTable) -> str:
         for row in group.rows:
             name = f"**{row.name}** {row.what}" if row.base else f"{row.name}: {row.what}"
             said = "; ".join(remarks(row, table.seeds))
-            lines.append(_markdown_row([name, *cells(row, table.streams), said]))
+            lines.append(_markdown_row([name, *cells(row, table), said]))
     return "\n".join(lines) + "\n"
 
 
@@ -146,7 +151,7 @@ def _drawn(table: AblationTable, group: GroupResult) -> Table:
     for row in group.rows:
         style = {"failed": "red", "pending": "dim"}.get(row.state, "bold" if row.base else "")
         said = escape("; ".join(" ".join(one.split()) for one in remarks(row, table.seeds)))
-        drawn.add_row(row.name, *cells(row, table.streams), said, style=style)
+        drawn.add_row(row.name, *cells(row, table), said, style=style)
     return drawn
 
 
@@ -155,6 +160,11 @@ def _per_cent(value: Spread | None, *, sign: bool = False) -> str:
         return UNDEFINED
     mean = f"{100 * value.mean:+.1f}" if sign else f"{100 * value.mean:.1f}"
     return _with_deviation(mean, value.deviation, scale=100.0)
+
+
+def _any_paper(table: AblationTable) -> bool:
+    """Whether any row was measured by a protocol of its own."""
+    return any(row.paper_auc is not None for row in table.rows)
 
 
 def _published(row: RowResult) -> str:

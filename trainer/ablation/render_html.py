@@ -51,7 +51,7 @@ def _group(table: AblationTable, group: GroupResult) -> Values:
                 "what": row.what,
                 "state": row.state,
                 "base": row.base,
-                "cells": cells(row, table.streams),
+                "cells": cells(row, table),
                 "remarks": remarks(row, table.seeds),
                 "mark": _mark(row, low, high),
             }

@@ -27,6 +27,7 @@ from trainer.distributed import Ranks
 from trainer.evaluation.clip_progress import ClipProgress, SilentProgress
 from trainer.evaluation.clip_protocol import clip_normalised_auc
 from trainer.evaluation.evaluate import evaluate_bundle
+from trainer.evaluation.paper_protocol import paper_protocol_auc
 from trainer.evaluation.report_json import json_from_evaluation
 from trainer.evaluation.result import Detection, Evaluation
 from trainer.preset import Preset
@@ -175,8 +176,14 @@ def _run_pair(
             ),
             progress=progress,
         )
+        known = evaluation.detector.frame.auc is not None
+        paper_auc = (
+            paper_protocol_auc(training.out, preset, request.dataset, progress) if known else None
+        )
     record = json.loads((training.out / RECORD_NAME).read_bytes())
-    figures = _figures(bundle, evaluation, row.name, key, float(record["seconds"]), answers.saved_s)
+    figures = _figures(
+        bundle, evaluation, paper_auc, row.name, key, float(record["seconds"]), answers.saved_s
+    )
     if request.int8 and figures.parameters:
         sizes = {**figures.precision_bytes, **_int8_bytes(bundle, request, watch)}
         figures = figures.model_copy(update={"precision_bytes": sizes})
@@ -213,6 +220,7 @@ def _precision_bytes(bundle: Bundle) -> dict[str, int]:
 def _figures(
     bundle: Bundle,
     evaluation: Evaluation,
+    paper_auc: float | None,
     row: str,
     key: str,
     train_s: float,
@@ -231,6 +239,7 @@ def _figures(
         ms_per_frame=1000.0 * (speed.score_s + saved_s) / max(speed.frames, 1),
         train_minutes=train_s / 60.0,
         clip_auc=clip_normalised_auc(evaluation.timelines),
+        paper_auc=paper_auc,
         network_bytes=sizes.get("fp16"),
         precision_bytes=sizes,
         frames=speed.frames,

@@ -58,6 +58,8 @@ class Figures(Strict):
         ms_per_frame: Milliseconds of scoring per frame, reading not included.
         train_minutes: Wall clock of the training from clips to bundle.
         clip_auc: Frame AUC with scores normalised by clip; None where it is not known.
+        paper_auc: Frame AUC by the protocol of the detector's paper, see
+            `trainer.evaluation.paper_protocol`; None where it has none that can be followed.
         network_bytes: Size of the networks' files in FP16, all together, from which engines are
             built; None where it is not known.
         precision_bytes: The same in each precision that all networks have; "int8" where it was
@@ -79,6 +81,7 @@ class Figures(Strict):
     ms_per_frame: float
     train_minutes: float
     clip_auc: float | None = None
+    paper_auc: float | None = None
     network_bytes: int | None = None
     precision_bytes: dict[str, int] = Field(default_factory=dict)
     frames: int

@@ -50,6 +50,7 @@ class RowResult:
         ms_per_frame: Milliseconds of scoring per frame.
         train_minutes: Minutes of training.
         clip_auc: Frame AUC with scores normalised by clip, as many published figures are.
+        paper_auc: Frame AUC by the protocol of the detector's paper; None: it has none.
         network_bytes: FP16 files of all networks together; None: not known.
         precision_bytes: Files of all networks together, by precision.
         difference: `FIGURES` minus the base row's; empty for the base row.
@@ -70,6 +71,7 @@ class RowResult:
     ms_per_frame: Spread | None
     train_minutes: Spread | None
     clip_auc: Spread | None
+    paper_auc: Spread | None
     network_bytes: int | None
     precision_bytes: Mapping[str, int]
     difference: Mapping[str, Spread | None]
@@ -231,6 +233,7 @@ def _row(row: Row, found: _Found, base: _Found | None, seeds: Sequence[int]) -> 
         ms_per_frame=spread(one.ms_per_frame for one in all_figures),
         train_minutes=spread(one.train_minutes for one in all_figures),
         clip_auc=spread(one.clip_auc for one in all_figures),
+        paper_auc=spread(one.paper_auc for one in all_figures),
         network_bytes=max(
             (one.network_bytes for one in all_figures if one.network_bytes is not None),
             default=None,
@@ -273,6 +276,7 @@ def _row_values(row: RowResult) -> dict[str, Any]:
         "ms_per_frame": _spread_values(row.ms_per_frame),
         "train_minutes": _spread_values(row.train_minutes),
         "clip_normalised_frame_auc": _spread_values(row.clip_auc),
+        "paper_protocol_frame_auc": _spread_values(row.paper_auc),
         "network_bytes": row.network_bytes,
         "precision_bytes": dict(row.precision_bytes),
         "difference": {name: _spread_values(value) for name, value in row.difference.items()},

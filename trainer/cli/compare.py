@@ -54,7 +54,8 @@ def compare(
     """Train and evaluate the presets of every detector, and the speed baseline, side by side.
 
     Figures are of the streaming protocol; `by clip` is the frame AUC with scores normalised by
-    clip, as many published figures are, and `published` what the authors report for this data set.
+    clip, as many published figures are, `paper's protocol` the whole of it where a paper states one
+    that can be followed (MNAD), and `published` what the authors report for this data set.
     Sizes are of the networks' files in FP32, FP16 and, with --int8, INT8, from which engines are
     built. Times are of this machine. What is finished is kept in OUT, so that the same command
     goes on after a kill; a row that fails is shown as such and the others go on.
