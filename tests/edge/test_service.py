@@ -72,7 +72,7 @@ def test_it_is_ready_and_alive_without_camera_and_broker_and_says_when_it_ends(
         first = manager.heard.index("READY=1")
         assert "WATCHDOG=1" not in manager.heard[:first]
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -94,18 +94,18 @@ def test_a_process_that_hangs_feeds_nothing_and_shows_its_stacks_when_it_is_abor
         # What systemd does after WatchdogSec.
         process.send_signal(signal.SIGABRT)
         process.send_signal(signal.SIGCONT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == -signal.SIGABRT
+    assert process.returncode == -signal.SIGABRT, err
     assert "Fatal Python error: Aborted" in err
-    assert "loop.py" in err
+    assert "loop.py" in err, err
 
 
 def test_why_it_could_not_start_stands_in_its_status(manager: Manager, tmp_path: Path) -> None:
     process = start(manager, configure(tmp_path, tmp_path / "nothing"), watchdog_s=30.0)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 66, err
     assert any(
         text.startswith("STATUS=there is no such bundle folder") for text in manager.listen()
@@ -147,7 +147,7 @@ def test_a_reload_takes_new_cameras_and_refuses_a_wrong_file(
             children = psutil.Process(process.pid).children(recursive=True)
             seen = [" ".join(child.cmdline()) + str(child.environ()) for child in children]
             process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=60)
         finally:
             process.kill()
             process.wait()
@@ -178,7 +178,7 @@ def test_a_password_that_is_wrong_shows_nowhere_either(
             (child, *_) = [*psutil.Process(process.pid).children(), None]
             environment = {} if child is None else child.environ()
             process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=60)
         finally:
             process.kill()
             process.wait()

@@ -34,14 +34,14 @@ class Manager:
                 self.times.append(time.monotonic())
         return self.heard
 
-    def wait_for(self, *messages: str, timeout_s: float = 30.0) -> None:
+    def wait_for(self, *messages: str, timeout_s: float = 120.0) -> None:
         """Until all of `messages` were heard; the test fails otherwise."""
         deadline = time.monotonic() + timeout_s
         while not set(messages) <= set(self.listen(0.1)):
             if time.monotonic() > deadline:
                 pytest.fail(f"{messages} not within {timeout_s} s, heard {self.heard}")
 
-    def wait_for_text(self, text: str, timeout_s: float = 60.0) -> None:
+    def wait_for_text(self, text: str, timeout_s: float = 120.0) -> None:
         """Until a message holds `text`; the test fails otherwise."""
         deadline = time.monotonic() + timeout_s
         while not any(text in message for message in self.listen(0.1)):
