@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
+import jsonschema
 import numpy as np
 import onnx
 import pytest
 import yaml
 from click.testing import CliRunner
+from support.broker import Subscriber, running_broker, wait_until
 from support.clips import MemoryClip
 
 from calibration.parity import LIMITS
 from edge.cli.main import vigil
+from edge.events.event import load_schema
 from edge.pipeline import Pipeline
 from engines.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from engines.bundle import Bundle, load_bundle
+from engines.bundle import Bundle, load_bundle, replace_alarm
 from trainer.datasets.layouts import open_dataset
 from trainer.evaluation.clip_progress import SilentProgress
 from trainer.evaluation.paper_protocol import paper_protocol_auc
@@ -173,6 +177,29 @@ def test_evaluate_and_bench_take_the_bundle(
     assert found["frame_auc"] is not None
     assert found["frames"] == 40
     call("bench", root, "--source", dataset / "test" / "street", "--threads", 1)
+
+
+@pytest.mark.broker
+def test_it_runs_and_its_events_reach_the_broker(
+    run: tuple[str, Path], dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run[1] / "bundle", tmp_path / "bundle")
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.alarm is not None
+    # Two epochs on a minute of squares prove no threshold: what runs and is above nothing counts.
+    replace_alarm(bundle, bundle.alarm.model_copy(update={"threshold": 1.0}))
+    with running_broker(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        call(
+            *("run", "--bundle", tmp_path / "bundle", "--source", dataset / "test" / "street"),
+            *("--mqtt", broker.url, "--state", tmp_path / "state", "--threads", 1),
+        )
+        wait_until(lambda: subscriber.last("vigil/vigil/status") == "offline")
+        events = subscriber.events()
+    assert [event["phase"] for event in events[:1]] == ["start"]
+    assert events[-1]["phase"] == "end"
+    for event in events:
+        jsonschema.validate(event, load_schema())
+        assert event["why"]
 
 
 def test_int8_passes_the_gate_and_all_precisions_build(
