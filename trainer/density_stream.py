@@ -34,7 +34,7 @@ from trainer.learned_density import LearnedDensity, export_density, with_head
 from trainer.network_cost import ms_per_item
 from trainer.preset_sections import DensityPreset, StreamPreset
 from trainer.stream_parts import LearnedParts, Samples, StreamParts, Unseen
-from trainer.train_density import train_density
+from trainer.train_density import load_density, train_density
 
 # Enough for a rank correlation to be judged, where the items are no larger than windows of 96 px.
 _PARITY_ITEMS = (8, 64)
@@ -42,7 +42,7 @@ _PARITY_VALUES = 2_000_000
 
 
 def build_density_stream(stream: StreamPreset, spec: InputSpec, build: Build) -> StreamParts:
-    """All steps; features that are on disk of an earlier sitting are taken from there.
+    """All steps; features and networks that are on disk of an earlier sitting are taken from there.
 
     Raises:
         ConfigError: The encoder gives no features, or no extractor is named.
@@ -114,11 +114,12 @@ def build_density_stream(stream: StreamPreset, spec: InputSpec, build: Build) ->
 
 
 class _Learner:
-    """Learns the networks of one stream one after the other, and keeps their losses."""
+    """Learns the networks of one stream, but for those that an earlier sitting has learned."""
 
     def __init__(self, name: str, build: Build) -> None:
         self._name = name
         self._build = build
+        self._folder = build.run.stream(name)
         self._settings = build.preset.density
         self.losses: list[list[tuple[float, ...]]] = []
         """A network: of every epoch, as in `TrainedDensity.history`."""
@@ -154,23 +155,27 @@ class _Learner:
             f"{self._name}: log-density {number} of {points.shape[1]} features from {len(points)} "
             "vectors"
         )
-        trained = train_density(
-            points,
-            held_out,
-            settings=settings,
-            seed=build.preset.seed,
-            device=build.device,
-            epochs=epochs,
-            name=f"{self._name} {number}",
-            progress=build.progress,
-        )
+        seed, kept = build.preset.seed, self._folder / f"density_{number}.pt"
+        trained = load_density(kept, points, settings=settings, seed=seed)
+        if trained is None:
+            trained = train_density(
+                points,
+                held_out,
+                settings=settings,
+                seed=seed,
+                device=build.device,
+                epochs=epochs,
+                name=f"{self._name} {number}",
+                progress=build.progress,
+            )
+            trained.save(kept)
         self.losses.append(list(trained.history))
         return with_head(
             trained,
             points,
             points if held_out is None else held_out,
             settings=settings,
-            seed=build.preset.seed,
+            seed=seed,
         )
 
 

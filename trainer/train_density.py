@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engines.atomic import replacing
 from engines.errors import DataError, InternalError
+from trainer.checkpoint import copy_weights, read_checkpoint
 from trainer.mixture_choice import POINTS_PER_COMPONENT
 from trainer.models.log_density import (
     DensityNetwork,
@@ -45,6 +48,41 @@ class TrainedDensity:
     model: DensityNetwork
     epochs: int
     history: tuple[tuple[float, ...], ...]
+
+    def save(self, path: Path) -> None:
+        """Keep it at `path`.
+
+        Raises:
+            CannotCreateError: The folder cannot be written, or the disk is full.
+        """
+        history = [list(losses) for losses in self.history]
+        kept = {"model": copy_weights(self.model), "epochs": self.epochs, "history": history}
+        with replacing(path) as stream:
+            torch.save(kept, stream)
+
+
+def load_density(
+    path: Path, fit: Points, *, settings: DensityPreset, seed: int
+) -> TrainedDensity | None:
+    """What `TrainedDensity.save` has kept of a training on `fit`; None where there is none yet.
+
+    Raises:
+        DataError: The file cannot be read, or is of another recipe.
+    """
+    kept = read_checkpoint(path)
+    if kept is None:
+        return None
+    model = build_density(fit, settings, seed)
+    try:
+        model.load_state_dict(kept["model"])
+        history = tuple(tuple(map(float, losses)) for losses in kept["history"])
+        return TrainedDensity(model.eval(), int(kept["epochs"]), history)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise DataError(
+            "the log-density network that is kept here is of another recipe",
+            where=str(path),
+            mend="delete it; it is then learned again",
+        ) from error
 
 
 def train_density(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from trainer.models.log_density import (
     noise_levels,
 )
 from trainer.preset_sections import DensityPreset
-from trainer.train_density import TrainedDensity, energies, train_density
+from trainer.train_density import TrainedDensity, energies, load_density, train_density
 
 MEANS = np.array([[-1.0, 0.0], [1.0, 0.5], [0.3, -1.2]])
 SPREADS = np.array([0.35, 0.5, 0.3])
@@ -68,6 +70,33 @@ def trained() -> TrainedDensity:
 def scales(trained: TrainedDensity) -> np.ndarray:
     """Units of the standardised axes."""
     return 1.0 / np.diagonal(trained.model.standardiser.axes.numpy())
+
+
+def test_a_network_that_was_kept_is_the_same(trained: TrainedDensity, tmp_path: Path) -> None:
+    file, points = tmp_path / "kept.pt", draw(6000, 0)
+    assert load_density(file, points, settings=TOY, seed=0) is None
+    trained.save(file)
+    kept = load_density(file, points, settings=TOY, seed=0)
+    assert kept is not None
+    assert (kept.epochs, kept.history) == (trained.epochs, trained.history)
+    some = draw(50, 3)
+    np.testing.assert_array_equal(energies(kept.model, some), energies(trained.model, some))
+    wider = TOY.model_copy(update={"hidden": (7,)})
+    with pytest.raises(DataError, match="another recipe"):
+        load_density(file, points, settings=wider, seed=0)
+
+
+def test_without_footage_held_out_it_ends_after_the_epochs_asked_for() -> None:
+    short = TOY.model_copy(update={"epochs": 6})
+    found = train_density(
+        draw(300, 0), None, settings=short, seed=0, device=torch.device("cpu"), epochs=2
+    )
+    assert (found.epochs, len(found.history)) == (2, 2)
+    # The learning rate falls as in a training of six: its first two epochs are these.
+    whole = train_density(
+        draw(300, 0), draw(50, 1), settings=short, seed=0, device=torch.device("cpu")
+    )
+    assert [losses[0] for losses in whole.history[:2]] == [losses[0] for losses in found.history]
 
 
 def test_its_levels_rank_points_as_the_known_density_does(trained: TrainedDensity) -> None:

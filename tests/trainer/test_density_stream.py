@@ -21,11 +21,13 @@ from edge.scoring.energy import MixtureEnergy
 from engines.bundle import load_bundle
 from engines.errors import ConfigError, DataError, InputMissingError, UsageError
 from engines.qdq_check import build_problems
+from trainer import density_stream
 from trainer.cli.calibrate import calibrate
 from trainer.cli.train import train
 from trainer.feature_network import extractor_network, run_network
 from trainer.learned_density import head_arrays
 from trainer.preset_sections import DensityPreset, ExtractorPreset
+from trainer.train_density import TrainedDensity
 
 DENSITY = {"dimensions": 4, "hidden": [24, 24], "levels": 16, "epochs": 15, "batch": 64}
 DENSITY |= {"learning_rate": 5e-3}
@@ -162,6 +164,30 @@ def test_losses_are_on_record(fused: Path) -> None:
     assert {len(epoch) for epoch in whole} == {1}
     best = [min(range(len(one)), key=lambda at: one[at][1]) + 1 for one in folds]
     assert len(whole) == round(float(np.median(best)))
+
+
+def test_networks_of_an_earlier_sitting_are_not_learned_again(
+    street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[str] = []
+    whole = density_stream.train_density
+
+    def dies_in_the_third(*arguments: Any, name: str, **more: Any) -> TrainedDensity:
+        if name == "speed 3" and len(learned) < 3:
+            raise KeyboardInterrupt
+        learned.append(name)
+        return whole(*arguments, name=name, **more)
+
+    monkeypatch.setattr(density_stream, "train_density", dies_in_the_third)
+    speed = {"name": "speed", "kind": "speed", "encoder": "none", "head": "log-density"}
+    one = recipe(streams=[{**speed, "statistics": "picture", "weight": 1.0}])
+    assert call(street, tmp_path / "out", one).exit_code != 0
+    assert learned == ["speed 1", "speed 2"]
+    learned.append("")
+    assert call(street, tmp_path / "out", one, "--resume").exception is None
+    assert learned[3:] == ["speed 3", "speed 4", "speed 5"]
+    losses = json.loads((tmp_path / "out" / "run.json").read_text())["speed_density_losses"]
+    assert len(losses) == 5
 
 
 def test_what_the_features_cost_is_on_record(fused: Path) -> None:
