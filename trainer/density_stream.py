@@ -24,16 +24,16 @@ from numpy.typing import NDArray
 from engines.model_spec import InputSpec
 from trainer.build_context import Build
 from trainer.cross_fit import cross_fit
-from trainer.density_features import collect_points, open_features
+from trainer.density_features import FeatureSource, collect_points, open_features
 from trainer.export import deployed_parameters
 from trainer.feature_bank import ClipFeatures
 from trainer.feature_points import Points, sample_points
 from trainer.feature_stream import some_items
 from trainer.footage_points import by_clip, point_groups, samples_of
-from trainer.learned_density import LearnedDensity, export_density, with_head
+from trainer.learned_density import DENSITY_NAME, LearnedDensity, export_density, with_head
 from trainer.network_cost import ms_per_item
 from trainer.preset_sections import DensityPreset, StreamPreset
-from trainer.stream_parts import LearnedParts, Samples, StreamParts, Unseen
+from trainer.stream_parts import LearnedParts, Samples, StreamParts, Unseen, run_network
 from trainer.train_density import load_density, train_density
 
 # Enough for a rank correlation to be judged, where the items are no larger than windows of 96 px.
@@ -80,14 +80,11 @@ def build_density_stream(stream: StreamPreset, spec: InputSpec, build: Build) ->
         unseen = by_clip(clips, bank, filled, crossed.unseen, lambda one: without[id(one)])
         samples = samples_of(filled, crossed.energies, step)
     network, answers = export_density(whole.trained.model, source.network, items, folder)
-    parameters = source.parameters + deployed_parameters(whole.trained.model)
-    cost = {
-        "features": 0.0 if source.network is None else ms_per_item(source.network, items),
-        "all": ms_per_item(network, items),
-    }
+    density = deployed_parameters(whole.trained.model)
+    cost = _cost(source, items, folder)
     build.progress.say(
-        f"{stream.name}: an item costs {cost['all']:.3f} ms on one thread, its features "
-        f"{cost['features']:.3f} of it; they have {source.parameters:,} of {parameters:,} weights"
+        f"{stream.name}: an item's features cost {cost['features']:.3f} ms on one thread "
+        f"({source.parameters:,} weights), its log-density {cost['density']:.3f} ms ({density:,})"
     )
     build.run.note(
         **{f"{stream.name}_density_losses": learner.losses, f"{stream.name}_ms_per_item": cost}
@@ -98,7 +95,7 @@ def build_density_stream(stream: StreamPreset, spec: InputSpec, build: Build) ->
         weight=stream.weight,
         learned=LearnedParts(
             network=network,
-            parameters=parameters,
+            parameters=source.parameters + density,
             arrays=whole.arrays,
             parity_patches=items,
             parity_latents=answers,
@@ -194,6 +191,15 @@ def _unseen(
 ) -> Unseen:
     network, _ = export_density(learned.trained.model, encoder, items, folder)
     return Unseen(learned.arrays, network)
+
+
+def _cost(source: FeatureSource, items: NDArray[np.float32], folder: Path) -> dict[str, float]:
+    """Milliseconds an item: of its features, and of the log-density that `folder` holds."""
+    features, before = items, 0.0
+    if source.network is not None:
+        features = run_network(source.network.read_bytes(), items)
+        before = ms_per_item(source.network, items)
+    return {"features": before, "density": ms_per_item(folder / DENSITY_NAME, features)}
 
 
 def _golden_items(spec: InputSpec, build: Build) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ from trainer.stream_parts import Arrays
 from trainer.train_density import TrainedDensity, energies
 
 NETWORK_NAME = "log_density.onnx"
-_ALONE = "density_alone.onnx"
+DENSITY_NAME = "density_alone.onnx"
 # Added to the variances of a mixture over the levels, as a part of their mean: neighbouring levels
 # say nearly the same, and rounding in FP16 must not become many standard deviations.
 _FLOOR = 1e-3
@@ -130,7 +130,7 @@ def export_density(
     """
     folder.mkdir(parents=True, exist_ok=True)
     features = items if encoder is None else run_network(encoder.read_bytes(), items)
-    alone = folder / _ALONE
+    alone = folder / DENSITY_NAME
     export_module(model, alone, shape=features.shape[1:], samples=features)
     answers = energies(model, features)
     if encoder is None:

@@ -193,7 +193,7 @@ def test_networks_of_an_earlier_sitting_are_not_learned_again(
 def test_what_the_features_cost_is_on_record(fused: Path) -> None:
     cost = json.loads((fused / "run.json").read_text())["look_ms_per_item"]
     assert 0.0 < cost["features"] < 1000.0
-    assert 0.0 < cost["all"] < 1000.0
+    assert 0.0 < cost["density"] < 1000.0
 
 
 def test_the_bundle_runs_in_bench(fused: Path, street: Path) -> None:
