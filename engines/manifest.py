@@ -185,5 +185,5 @@ def explain(error: ValidationError) -> str:
         key = ".".join(str(part) for part in item["loc"]) or "top level"
         if not key.isprintable():  # a key from the file must not steer somebody's terminal
             key = ascii(key)
-        problems.append(f"{key}: {item['msg']}")
+        problems.append(f"{key}: {item['msg'].removeprefix('Value error, ')}")
     return "; ".join(problems)

@@ -57,7 +57,7 @@ def open_features(stream: StreamPreset, spec: InputSpec, build: Build) -> Featur
     """The source that a stream names; an encoder that is still to be made is made.
 
     Raises:
-        ConfigError: The encoder gives no features, or no extractor is named.
+        ConfigError: The encoder gives no features.
         InputMissingError: The extractor's file is not there.
         DataError: Nothing moves, or the extractor does not fit.
         UnavailableError: The pretrained weights are not installed.
@@ -89,11 +89,7 @@ def open_features(stream: StreamPreset, spec: InputSpec, build: Build) -> Featur
 
 
 def _extractor(stream: StreamPreset, spec: InputSpec, build: Build) -> FeatureSource:
-    if build.preset.extractor is None:
-        raise ConfigError(
-            f"stream {stream.name} has encoder onnx, and no file is named",
-            mend="give --features FILE.onnx, or set extractor.file in the preset",
-        )
+    assert build.preset.extractor is not None  # see trainer.recipe_check
     shape = some_items(build.split.fit, spec, build.preset, 1).shape[1:]
     if len(shape) != 3:
         raise ConfigError(

@@ -45,7 +45,7 @@ def build_density_stream(stream: StreamPreset, spec: InputSpec, build: Build) ->
     """All steps; features and networks that are on disk of an earlier sitting are taken from there.
 
     Raises:
-        ConfigError: The encoder gives no features, or no extractor is named.
+        ConfigError: The encoder gives no features.
         InputMissingError: The extractor's file is not there.
         DataError: Nothing moves, or the extractor does not fit.
         UnavailableError: The pretrained weights are not installed.

@@ -46,6 +46,21 @@ def chained(encoder: bytes, after: bytes) -> bytes:
     return bytes(joined.SerializeToString(deterministic=True))
 
 
+def read_extractor(settings: ExtractorPreset) -> Any:
+    """The user's network as it is, an onnx.ModelProto.
+
+    Raises:
+        InputMissingError: There is no such file.
+        DataError: No ONNX network.
+    """
+    path = Path(settings.file).expanduser()
+    if not path.is_file():
+        raise InputMissingError(
+            "there is no such feature extractor", where=str(path), mend="give an .onnx file"
+        )
+    return read_network(path.read_bytes(), where=str(path))
+
+
 def extractor_network(settings: ExtractorPreset, *, shape: tuple[int, int, int]) -> bytes:
     """The user's network in the form of ours: patches in [0, 1] -> N x J.
 
@@ -58,12 +73,7 @@ def extractor_network(settings: ExtractorPreset, *, shape: tuple[int, int, int])
         DataError: No ONNX network, another input, or answers that depend on the other items of a
             batch.
     """
-    path = Path(settings.file).expanduser()
-    if not path.is_file():
-        raise InputMissingError(
-            "there is no such feature extractor", where=str(path), mend="give an .onnx file"
-        )
-    model = read_network(path.read_bytes(), where=str(path))
+    model, path = read_extractor(settings), Path(settings.file).expanduser()
     known = {tensor.name for tensor in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in known]
     if len(inputs) != 1:

@@ -21,6 +21,7 @@ from trainer.measure import Measured, measure_options
 from trainer.patch_streams import PatchStreams
 from trainer.preset import Preset
 from trainer.progress import SilentTraining, TrainingProgress
+from trainer.recipe_check import check_recipe
 from trainer.run_directory import RunDirectory, open_run
 from trainer.shared_work import SharedWork
 
@@ -65,11 +66,12 @@ def run_training(
         The bundle in `out/bundle`, on rank 0; None on the others.
 
     Raises:
-        VigilError: What the steps raise: too little footage, nothing that moves, a folder that
-            cannot be written, a loss that is no number.
+        VigilError: What the steps raise: a recipe that cannot be, too little footage, nothing that
+            moves, a folder that cannot be written, a loss that is no number.
     """
     progress = progress or SilentTraining()
     began = time.monotonic()
+    check_recipe(request.preset)
     clips = request.dataset.require_train()
     rate = Counter(clip.fps for clip in clips).most_common(1)[0][0]
     preset = request.preset.with_footage_rate(rate)

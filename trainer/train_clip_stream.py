@@ -112,7 +112,9 @@ def open_clip_model(preset: Preset, stream: StreamPreset, *, seed: int) -> ClipM
         return build_clip_model(preset, stream, seed=seed)
     except ValueError as error:
         raise ConfigError(
-            str(error), where=f"preset {preset.name}, stream {stream.name}"
+            str(error),
+            where=f"preset {preset.name}, stream {stream.name}",
+            mend=f"make streams.{stream.name}.options fit the model, in the preset or with --set",
         ) from error
 
 
