@@ -153,5 +153,7 @@ def test_one_table_from_one_command_which_goes_on(yard: Path, tmp_path: Path) ->
     shown = " / ".join(f"{sizes[p] / 1e6:.2f}" if p in sizes else UNDEFINED for p in PRECISIONS)
     assert shown in second.stderr
     assert "by clip" in page.read_text()
+    # Nor the networks that a log-density's folds leave behind.
+    assert not [*out.rglob("*.onnx"), *out.rglob("*.pt")]
     wrong = call(yard, "--out", str(out), "--only", "nothing")
     assert isinstance(wrong.exception, UsageError)

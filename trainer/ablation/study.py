@@ -30,7 +30,7 @@ FAILURE_NAME = "failure.json"
 EVALUATION_NAME = "evaluation.json"
 _CLAIM_NAME = "running.txt"
 # What a run needs for being gone on with, and nobody afterwards.
-_WORK_FILES = ("streams/*/*.pt", "streams/*/*.onnx")
+_WORK_FILES = ("streams/**/*.pt", "streams/**/*.onnx")
 
 Model = TypeVar("Model", bound=Strict)
 
