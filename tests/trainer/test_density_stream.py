@@ -292,6 +292,28 @@ def test_energies_of_a_clip_come_from_a_network_that_does_not_know_it(
     assert load_bundle(out / "bundle").model.trust is not None
 
 
+def test_latents_of_our_encoder_can_be_the_features(street: Path, tmp_path: Path) -> None:
+    """That encoder has learned the clips of the fit, so the held-out ones give the statistics."""
+    look = {"name": "look", "kind": "appearance", "head": "log-density", "weight": 1.0}
+    one = recipe(streams=[{**look, "statistics": "picture"}])
+    out = tmp_path / "out"
+    result = call(street, out, one)
+    assert result.exception is None
+    record = json.loads((out / "run.json").read_text())
+    (losses,) = record["look_density_losses"]  # one network
+    assert {len(epoch) for epoch in losses} == {2}
+    assert f"statistics: {record['split']['held_out'][0]}" in result.stderr
+    bundle = load_bundle(out / "bundle")
+    network = bundle.model.streams[0].network
+    assert network is not None
+    items = np.random.default_rng(0).random((4, 3, 28, 28), dtype=np.float32)
+    latents = open_network(out / "streams" / "look" / "encoder.onnx").infer(items)
+    assert latents.shape == (4, 4)
+    alone = open_network(out / "streams" / "look" / "density_alone.onnx").infer(latents)
+    whole = open_network(bundle.path(network.files["fp32"])).infer(items)
+    np.testing.assert_allclose(whole, alone, rtol=1e-3, atol=1e-3)
+
+
 def test_numbers_of_the_input_can_be_the_features(street: Path, tmp_path: Path) -> None:
     speed = {"name": "speed", "kind": "speed", "encoder": "none", "head": "log-density"}
     one = recipe(
