@@ -98,7 +98,7 @@ def _mnad(preset: Preset, stream: StreamPreset) -> ClipModel:
         frames=frames,
         channels=channels,
         cell=DOWN,
-        weights=(settings.error_weight, 1.0 - settings.error_weight),
+        weights=(settings.streaming_error_weight, 1.0 - settings.streaming_error_weight),
     )
 
 
@@ -111,7 +111,7 @@ def _top_heavy(preset: Preset, stream: StreamPreset) -> ClipModel:
         frames=frames, design=settings.design, widths=settings.widths, scheme=settings.scheme
     )
     squared = settings.scheme == "distil"
-    weights = {"plain": (1.0, 0.0), "joint": (0.5, 0.5), "distil": (-1.0, 1.0)}[settings.scheme]
+    temporal = settings.temporal_weight
     return ClipModel(
         model=model,
         learning=ClipLearning(TopHeavyObjective, ("spatial", "temporal")),
@@ -119,7 +119,7 @@ def _top_heavy(preset: Preset, stream: StreamPreset) -> ClipModel:
         frames=model.scored_frames,
         channels=channels,
         cell=CELL,
-        weights=weights,
+        weights=(-1.0, 1.0) if squared else (1.0 - temporal, temporal),
         options={"square": True} if squared else {},
     )
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from engines.model_spec import Positive, Strict
 from trainer.preset_sections import NotNegative
 
+Part = Annotated[float, Field(ge=0, le=1)]
 Widths = tuple[Positive, Positive, Positive, Positive]
 
 
@@ -29,8 +30,10 @@ class MnadPreset(Strict):
         items: Of the memory.
         compact: Weight of the compactness; 0.1 for prediction, 0.01 for reconstruction.
         separate: Weight of the separateness; the same.
-        error_weight: Share of the prediction error in the score, the rest is the distance to the
-            nearest item; 0.6 for prediction, 0.7 for reconstruction.
+        error_weight: Share of the prediction error in the paper's score of a whole clip, the rest
+            is the distance to the nearest item; 0.6 for prediction, 0.7 for reconstruction.
+        streaming_error_weight: The same in the score of a device, which cannot normalise by clip.
+            Not the paper's: see preset `mnad`.
         train: Length of the training.
     """
 
@@ -39,7 +42,8 @@ class MnadPreset(Strict):
     items: Annotated[int, Field(ge=2)] = 10
     compact: NotNegative = 0.1
     separate: NotNegative = 0.1
-    error_weight: Annotated[float, Field(ge=0, le=1)] = 0.6
+    error_weight: Part = 0.6
+    streaming_error_weight: Part = 1.0
     train: StagesPreset = StagesPreset()
 
 
@@ -51,10 +55,13 @@ class TopHeavyPreset(Strict):
         widths: Channels of the four layers.
         scheme: "plain": L_s + L_t; "joint": two networks, L_s (1 + L_t); "distil": trained as
             plain, scored by the squared difference of the two errors.
+        temporal_weight: Share of the temporal error in the score, the rest is the spatial one;
+            without a part in "distil".
         train: Length of the training.
     """
 
     design: Literal["top-heavy", "all-3d", "all-2d"] = "top-heavy"
     widths: Widths = (64, 64, 64, 64)
     scheme: Literal["plain", "joint", "distil"] = "plain"
+    temporal_weight: Part = 1.0
     train: StagesPreset = StagesPreset()

@@ -151,7 +151,14 @@ def test_the_loss_of_each_scheme(store: PatchStore, scheme: str) -> None:
         found, product if scheme == "joint" else terms.spatial + terms.temporal
     )
     assert built.options == ({"square": True} if scheme == "distil" else {})
-    assert built.weights == {"plain": (1, 0), "joint": (0.5, 0.5), "distil": (-1, 1)}[scheme]
+    assert built.weights == ((-1, 1) if scheme == "distil" else (0, 1))
+
+
+def test_a_score_shares_its_parts_as_the_preset_says() -> None:
+    by_error = preset("mnad", mnad={"streaming_error_weight": 0.75, "error_weight": 0.5})
+    by_time = preset("top_heavy", top_heavy={"widths": [4, 4, 4, 4], "temporal_weight": 0.75})
+    found = [build_clip_model(one, one.streams[0], seed=0).weights for one in (by_error, by_time)]
+    assert found == [(0.75, 0.25), (0.25, 0.75)]  # error and distance; spatial and temporal
 
 
 def test_shipped_presets_are_of_the_size_they_say() -> None:

@@ -12,7 +12,8 @@ auto-encoder", two training schemes. Everything else here is this project's choi
 - The all-3-D one has the same strides and widths; nothing but the kernels' reach in time differs.
 - L_s: mean squared error of the frames. L_t: mean squared error of the differences of neighbouring
   frames, of the input and of what is rebuilt.
-- Scheme `plain` (the default, not the poster's): L_s + L_t of one network.
+- Scheme `plain` (the default, not the poster's): L_s + L_t of one network. Scored by L_t alone,
+  see preset `top-heavy`.
 - Scheme `distil` ("anomaly score distillation", one network): s = (L_t - L_s)^2 at test, after
   each was standardised on normal footage, since they have different scales; the poster's operator
   is lost, its text says that the score rises when the two differ. In training it would be
@@ -20,7 +21,8 @@ auto-encoder", two training schemes. Everything else here is this project's choi
 - Scheme `joint` ("joint spatiotemporal training", two streams in parallel): two networks of the
   same design, theta_1 on the frames, theta_2 on their differences (divided by 2 and moved to have 0
   at 0.5, like the frames), L = L_s(theta_1) + L_s(theta_1) L_t(theta_2), the product over each
-  clip. The poster gives no score for it: the mean of the two standardised errors is taken.
+  clip. The poster gives no score for it; plan `top-heavy` takes the mean of both, each
+  standardised on normal footage.
 - The score of a cell is that of the newest frame (L_t: of the newest pair), so nothing is delayed.
   Those depend on the last frames alone: 3 of 16 for the mixed network, `reach` for others.
 
