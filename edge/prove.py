@@ -39,12 +39,12 @@ def main() -> int:
     """Prove the bundle that is named; one JSON object on standard output."""
     try:
         said: dict[str, object] = {"said": prove(Path(sys.argv[1]))}
+        code = 0
     except VigilError as error:
         said = {"what": error.what, "where": error.where, "mend": error.mend}
-        print(json.dumps(said))  # noqa: T201  # for the process that asked
-        return error.exit_code
-    print(json.dumps(said))  # noqa: T201  # as above
-    return 0
+        code = error.exit_code
+    sys.stdout.write(json.dumps(said) + "\n")
+    return code
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Final, TypeVar
 
 Item = TypeVar("Item")
 
 DEPTH: Final = 2
 """Items that may wait: one being taken and one being made; more would only cost memory."""
-
-_END: Final = object()
 
 
 def read_ahead(items: Iterable[Item], *, depth: int = DEPTH) -> Iterator[Item]:
@@ -30,14 +29,18 @@ def read_ahead(items: Iterable[Item], *, depth: int = DEPTH) -> Iterator[Item]:
         depth: At least 1.
     """
     source = iter(items)
-    waiting: deque[Future[object]] = deque()
+
+    def take() -> list[Item]:
+        return list(islice(source, 1))
+
+    waiting: deque[Future[list[Item]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
         try:
             for _ in range(depth):
-                waiting.append(thread.submit(next, source, _END))
-            while (item := waiting.popleft().result()) is not _END:
-                waiting.append(thread.submit(next, source, _END))
-                yield item  # type: ignore[misc]  # the end mark alone is no Item
+                waiting.append(thread.submit(take))
+            while taken := waiting.popleft().result():
+                waiting.append(thread.submit(take))
+                yield taken[0]
         finally:
             for future in waiting:
                 future.cancel()

@@ -142,7 +142,7 @@ class _Reader:
             return None
         try:
             value: Hashable = self._loader.construct_object(node)
-        except Exception as error:  # noqa: BLE001  # tags such as !!int on what is none: anything
+        except Exception as error:  # noqa: BLE001  # PyYAML lets out whatever int(), datetime() or a lookup raises
             problem = getattr(error, "problem", None) or f"{type(error).__name__} {error}"
             self._complain(node, path, f"this value cannot be read: {problem}")
             return None

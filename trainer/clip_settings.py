@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from engines.model_spec import Positive, Strict
-from trainer.preset_sections import NotNegative
+from trainer.preset_sections import NotNegative, UpToOne
 
-Part = Annotated[float, Field(ge=0, le=1)]
 Widths = tuple[Positive, Positive, Positive, Positive]
 
 
@@ -42,8 +41,8 @@ class MnadPreset(Strict):
     items: Annotated[int, Field(ge=2)] = 10
     compact: NotNegative = 0.1
     separate: NotNegative = 0.1
-    error_weight: Part = 0.6
-    streaming_error_weight: Part = 1.0
+    error_weight: UpToOne = 0.6
+    streaming_error_weight: UpToOne = 1.0
     train: StagesPreset = StagesPreset()
 
 
@@ -63,5 +62,5 @@ class TopHeavyPreset(Strict):
     design: Literal["top-heavy", "all-3d", "all-2d"] = "top-heavy"
     widths: Widths = (64, 64, 64, 64)
     scheme: Literal["plain", "joint", "distil"] = "plain"
-    temporal_weight: Part = 1.0
+    temporal_weight: UpToOne = 1.0
     train: StagesPreset = StagesPreset()

@@ -17,6 +17,7 @@ OWN_KIND = {"mnad": "clip", "place": "direction", "random": "direction", "top_he
 
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+UpToOne = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -61,7 +62,7 @@ class StreamPreset(Strict):
     statistics: Literal["cell", "neighbourhood", "picture"] = "cell"
     blur_cells: NotNegative = 0.0
     carry_s: NotNegative = 0.0
-    weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    weight: UpToOne = 0.5
 
     @property
     def unmeasured(self) -> frozenset[str]:
@@ -138,7 +139,7 @@ class TrainingPreset(Strict):
     gradient_clip: NotNegative = 5.0
     pretrain: StagePreset = StagePreset(epochs=2)
     joint: StagePreset = StagePreset(epochs=4)
-    kl_warm_up: Annotated[float, Field(ge=0, le=1)] = 0.05
+    kl_warm_up: UpToOne = 0.05
     prune: NotNegative = 20.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 

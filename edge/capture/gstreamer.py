@@ -22,11 +22,16 @@ from numpy.typing import NDArray
 
 from edge.capture.redact import redact
 from edge.capture.timing import DEFAULT_FPS, checked_fps, is_plausible_fps
-from edge.child_process import die_with_parent
 from edge.frames import Frame
 from engines.errors import DataError, TemporaryError, UnavailableError, UsageError
 
 LAUNCHER = "gst-launch-1.0"
+GUARD = "setpriv"
+"""Has the kernel kill the pipeline when we end, however we end."""
+_PACKAGES = {
+    LAUNCHER: "gstreamer1.0-tools gstreamer1.0-plugins-good",
+    GUARD: "util-linux",
+}
 CSI = re.compile(r"csi://(\d+)(?:\?width=(\d+)&height=(\d+)&fps=(\d+))?")
 
 # The newest picture wins here too; Y4M knows I420, whatever the camera gives.
@@ -94,20 +99,22 @@ class GstreamerSource:
         """Start the pipeline.
 
         Raises:
-            UnavailableError: There is no GStreamer.
+            UnavailableError: There is no GStreamer, or no setpriv.
         """
-        launcher = shutil.which(LAUNCHER)
-        if launcher is None:
-            raise UnavailableError(
-                f"there is no {LAUNCHER}",
-                where=self.name,
-                mend="install it: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good",
-            )
+        found = {name: shutil.which(name) for name in _PACKAGES}
+        for name, path in found.items():
+            if path is None:
+                raise UnavailableError(
+                    f"there is no {name}",
+                    where=self.name,
+                    mend=f"install it: apt-get install {_PACKAGES[name]}",
+                )
+        # Not a function between fork and exec: that is unsafe where other threads run.
+        guarded = [str(found[GUARD]), "--pdeathsig", "KILL", str(found[LAUNCHER])]
         self._process = subprocess.Popen(
-            [launcher, "-q", *self._words, *_TAIL.split()],
+            [*guarded, "-q", *self._words, *_TAIL.split()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            preexec_fn=die_with_parent,  # noqa: PLW1509  # this process has one thread
         )
         return self
 

@@ -96,7 +96,7 @@ def commission(
       vigil commission gate.yaml yard --accept little-footage
       vigil commission gate.yaml yard --undo
     Exit code 77: learned and kept, but not used; it has to be accepted.
-    """  # noqa: D301  # click keeps the lines after a backspace as they are
+    """
     resolved = load_config(config)
     name = _camera(resolved, camera)
     store = SiteStore(site_folder(resolved, name))

@@ -37,7 +37,7 @@ def doctor(config: Path, cameras: bool, camera_seconds: float, as_json: bool) ->
 
     \b
     Exit code: 0 nothing failed, 1 something did.
-    """  # noqa: D301  # click keeps the lines after a backspace as they are
+    """
     findings: list[Finding] = []
     found = examine(config, clock=SystemClock(), cameras=cameras, camera_s=camera_seconds)
     for finding in found:

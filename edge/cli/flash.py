@@ -92,7 +92,7 @@ def flash(
       65 rolled back, or the bundle is damaged    75 not begun, or try again
       66 no vigil there (vigil provision)         77 signature, release, login or host key refused
       69 not reached                              78 a configuration there has mistakes
-    """  # noqa: D301  # click keeps the lines after a backspace as they are
+    """
     bundle = open_local(root)
     options = Options(
         allow_downgrade=allow_downgrade,

@@ -108,7 +108,7 @@ def provision(
     \b
     Exit code: 0 done; 65 the wheels are for another machine; 66 something named is not there;
     69 not reached, or python3-venv is missing; 75 try again; 77 login, host key or sudo refused.
-    """  # noqa: D301  # click keeps the lines after a backspace as they are
+    """
     del offline, program
     plan = Plan(
         wheels=open_wheelhouse(house),

@@ -92,7 +92,7 @@ def run(config: Path | None, check: bool, schema: bool, as_json: bool, **options
     Examples:
       vigil run gate.yaml
       vigil run --bundle bundle/ --source yard.mp4 --mqtt mqtt://localhost:1883
-    """  # noqa: D301  # click keeps the lines after a backspace as they are
+    """
     if schema:
         click.echo(SCHEMA_PATH.read_text(encoding="utf-8"), nl=False)
         return

@@ -38,7 +38,7 @@ def status(
 
     \b
     Exit code: 0 all are well, 1 one is not; a device that cannot be asked gives its error's code.
-    """  # noqa: D301  # click keeps the lines after a backspace as they are
+    """
     for target in targets:
         Remote(target)
 

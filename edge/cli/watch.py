@@ -48,7 +48,7 @@ def watch(
 
     \b
     Exit code 75: --timeout passed before --count messages came.
-    """  # noqa: D301  # click keeps the lines after a backspace as they are
+    """
     address = BrokerAddress.parse(url)
     if device != _ALL and not re.match(NAME_PATTERN, device):
         raise UsageError(

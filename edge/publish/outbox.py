@@ -185,8 +185,9 @@ class Outbox:
         """
         gone = list(seqs)
         with transaction(self._db) as db:
-            for table in ("outbox", "unsynced"):
-                db.executemany(f"DELETE FROM {table} WHERE seq = ?", [(seq,) for seq in gone])  # noqa: S608  # names of ours
+            keys = [(seq,) for seq in gone]
+            db.executemany("DELETE FROM outbox WHERE seq = ?", keys)
+            db.executemany("DELETE FROM unsynced WHERE seq = ?", keys)
         for seq in gone:
             size = self._handed_bytes.pop(seq, None)
             if size is not None:

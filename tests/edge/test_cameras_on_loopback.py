@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.broker import wait_until
 from support.camera_servers import (
     CALM,
     HASTY,
@@ -207,6 +211,22 @@ class TestRtsp:
         assert "hunter" not in written
 
 
+SILENT = """
+import time
+from edge.capture.gstreamer import GstreamerSource
+source = GstreamerSource("videotestsrc is-live=true ! identity sleep-time=60000000")
+with source:
+    print(source._process.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def is_over(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
 class TestGstreamer:
     def test_a_pipeline_is_a_camera(self) -> None:
         need_gstreamer()
@@ -218,6 +238,22 @@ class TestGstreamer:
         assert watch.frames[0].bgr.shape == (240, 320, 3)
         _, alive = psutil.wait_procs(children, timeout=3)
         assert all(child.status() == psutil.STATUS_ZOMBIE for child in alive)
+
+    def test_a_silent_pipeline_ends_with_the_process_that_reads_it(self) -> None:
+        """One that writes would end by itself, at its closed pipe."""
+        need_gstreamer()
+        reader = subprocess.Popen([sys.executable, "-c", SILENT], stdout=subprocess.PIPE, text=True)
+        assert reader.stdout is not None
+        pipeline = psutil.Process(int(reader.stdout.readline()))
+        try:
+            wait_until(lambda: pipeline.name() == "gst-launch-1.0")
+            reader.kill()
+            wait_until(lambda: is_over(pipeline), timeout_s=5)
+        finally:
+            reader.kill()
+            reader.communicate()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                pipeline.kill()
 
     def test_colours_are_right(self) -> None:
         need_gstreamer()

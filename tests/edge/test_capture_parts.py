@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -232,6 +233,19 @@ def test_without_gstreamer_its_cameras_say_what_to_install(
             enter_source(LiveCamera(address))
         assert "there is no gst-launch-1.0" in str(caught.value)
         assert "gstreamer1.0-tools" in str(caught.value.mend)
+
+
+def test_without_what_ends_a_pipeline_none_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gst-launch-1.0").write_text("#!/bin/sh\ntouch started\n")
+    (tmp_path / "gst-launch-1.0").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnavailableError, match="there is no setpriv") as caught:
+        enter_source(LiveCamera("gst:videotestsrc"))
+    assert "util-linux" in str(caught.value.mend)
+    assert not (tmp_path / "started").exists()
 
 
 def test_a_cameras_order_travels_whole_and_its_name_holds_no_login() -> None:
